@@ -1,0 +1,323 @@
+"""The events: every type of domain.md 4.2 with its fields, and which of them are personal.
+
+The shapes are wide on purpose. What a consent lacks, or claims, is judged when it is read (domain.md 6.3): a consent
+without evidence, with a pre-ticked box or for "all" purposes is recorded and grants nothing. A refusal that leaves out
+controllers, purposes or channels means all of them. Only what would have no meaning at all is no event.
+"""
+
+import uuid
+from datetime import date
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from consent_ledger.domain.cloudevents import Instant
+
+Kind = Literal["P", "R", "N"]
+MAX_IDENTIFIERS: Final = 50
+
+Name = Annotated[str, Meta(max_length=200)]
+Names = Annotated[list[Name], Meta(max_length=1000)] | Literal["all"]
+Personal = Meta(extra={"personal": True}, extra_json_schema={"x-personal": True})
+PersonalText = Annotated[str, Meta(max_length=10_000), Personal]
+BirthDate = Annotated[date, Personal]
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An identifier as the publisher gives it. `shared`: known to be used by several people."""
+
+    type: Literal["email", "phone", "postal", "customer_no", "account_id", "device"]
+    value: Annotated[str, Meta(max_length=1000)]
+    shared: bool | None = None
+
+
+Subject = Annotated[list[Said], Meta(max_length=MAX_IDENTIFIERS, min_length=1), Personal]
+Pair = Annotated[list[Said], Meta(max_length=MAX_IDENTIFIERS, min_length=2), Personal]
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What proves a declaration (Art. 7(1)): the text shown, and where the proof is kept."""
+
+    text_id: Name | None = None
+    text_version: int | None = None
+    ref: PersonalText | None = None
+    language: Name | None = None
+    text_hash: Name | None = None
+    notice_version: Name | None = None
+
+
+class Age(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the subject said about their age (Art. 8)."""
+
+    declared_min_age: int | None = None
+    birth_date: BirthDate | None = None
+
+
+class Parental(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Authorisation by the holder of parental responsibility (Art. 8(1))."""
+
+    verified: bool | None = None
+    ref: PersonalText | None = None
+
+
+class Fields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fields of domain.md 4.1, which any event may have."""
+
+    schema_version: int | None = None
+    controllers: Names | None = None
+    controller_scope: Literal["entity", "group"] | None = None
+    subject: Subject | None = None
+    identifier_scope: Literal["person", "identifier"] | None = None
+    purposes: Names | None = None
+    channels: Names | None = None
+    origin: Name | None = None
+    entered_by: PersonalText | None = None
+    approved_by: PersonalText | None = None
+    received_via: Name | None = None
+    evidence: Evidence | None = None
+    ip: PersonalText | None = None
+    device: PersonalText | None = None
+    reason: PersonalText | None = None
+
+
+class OfSubject(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """An event that names the person itself."""
+
+    subject: Subject
+
+
+class ConsentGiven(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The subject permits a purpose over a channel (Art. 4(11), 7)."""
+
+    mechanism: Name | None = None
+    age: Age | None = None
+    country: Name | None = None
+    parental: Parental | None = None
+
+
+class ConsentConfirmed(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """The second step of a double opt-in: the address itself confirmed the consent."""
+
+    consent_id: uuid.UUID
+
+
+class ConsentWithdrawn(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The subject takes consent back (Art. 7(3))."""
+
+
+class ObjectionRaised(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The subject objects (Art. 21). `kind`: direct-marketing, or situation, which is also meant if it is missing."""
+
+    kind: Name | None = None
+
+
+class ObjectionAssessed(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """The controller's answer to an objection under Art. 21(1). `outcome`: upheld or rejected."""
+
+    objection_id: uuid.UUID
+    outcome: Name
+    grounds: PersonalText | None = None
+    subject_informed_at: Instant | None = None
+
+
+class ObjectionWithdrawn(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The subject lifts an objection for exactly what is named."""
+
+
+class ComplaintReceived(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """A spam report, or a complaint made directly or to an authority."""
+
+    kind: Name | None = None
+
+
+class RestrictionPlaced(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """Processing is restricted (Art. 18(1)); `ground` is one of its points (a) to (c)."""
+
+    ground: PersonalText | None = None
+
+
+class RestrictionLifted(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """A restriction ends, after the subject was informed (Art. 18(3))."""
+
+    restriction_id: uuid.UUID
+    subject_informed_at: Instant | None = None
+
+
+class ErasureRequested(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The subject asks for erasure (Art. 17(1))."""
+
+
+class ErasureExecuted(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The erasure was carried out."""
+
+    request_id: uuid.UUID
+
+
+class ErasureRefused(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """The erasure was refused on grounds of Art. 17(3) or 12(5)."""
+
+    request_id: uuid.UUID
+    grounds: PersonalText | None = None
+
+
+class IdentifierChanged(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """An address was replaced (Art. 16). `verified`: the new one was proved to be the subject's."""
+
+    old: Annotated[Said, Personal]
+    new: Annotated[Said, Personal]
+    verified: bool | None = None
+
+
+class IdentifiersLinked(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """These identifiers belong to one person from now on."""
+
+    subject: Pair
+
+
+class IdentifierVerified(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The address was proved to reach the subject."""
+
+
+class DeliveryFailed(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """A message could not be delivered."""
+
+    bounce: Literal["hard", "soft"]
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A number on a do-not-call register."""
+
+    value: Annotated[str, Meta(max_length=1000)]
+    registered_at: Instant | None = None
+
+
+class PreferenceRegisterImported(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """A full snapshot of a do-not-call register; small ones carry their numbers, large ones digest and count."""
+
+    register: Name
+    numbers: Annotated[list[Listed], Personal] | None = None
+    digest: Name | None = None
+    count: int | None = None
+
+
+class RelationshipStarted(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """A sale or contract began, with the conditions of ePrivacy Art. 13(2)."""
+
+    sale_ref: PersonalText | None = None
+    collected_in_sale: bool | None = None
+    opt_out_offered: bool | None = None
+    similar_products: bool | None = None
+    opted_out_at_collection: bool | None = None
+
+
+class RelationshipEnded(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The customer relationship ended; the silence clock starts."""
+
+
+class ContactRecorded(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """A contact with the subject. `initiated_by`: subject or controller."""
+
+    initiated_by: Name
+    kind: Name
+
+
+class RepermissionSent(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The one question after the silence clock ran out was asked."""
+
+    purpose: Name
+
+
+class AgeEstablished(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """The age, or minority, of the subject became known."""
+
+    birth_date: BirthDate | None = None
+    is_minor: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Ask for one of the two."""
+        if self.birth_date is None and self.is_minor is None:
+            raise ValueError("Expected birth_date or is_minor")
+
+
+class EventVoided(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """An earlier event was entered by mistake (domain.md 6.3)."""
+
+    voids: uuid.UUID
+
+
+class OfRequest(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """A step in the handling of a request (Art. 12)."""
+
+    request_id: uuid.UUID
+    article: Name | None = None
+    outcome: Name | None = None
+    digest: Name | None = None
+    recipient: Name | None = None
+
+
+class RequestReceived(OfRequest, frozen=True, kw_only=True, omit_defaults=True):
+    """A request under Art. 15 to 22 came in."""
+
+
+class IdentityRequested(OfRequest, frozen=True, kw_only=True, omit_defaults=True):
+    """The requester was asked to show who they are (Art. 12(6)); the clock pauses."""
+
+
+class IdentityConfirmed(OfRequest, frozen=True, kw_only=True, omit_defaults=True):
+    """The requester is the subject; the clock runs on."""
+
+
+class RequestExtended(OfRequest, frozen=True, kw_only=True, omit_defaults=True):
+    """The subject was told that the answer takes longer, and why (Art. 12(3))."""
+
+
+class RequestAnswered(OfRequest, frozen=True, kw_only=True, omit_defaults=True):
+    """The request was answered."""
+
+
+class RecipientNotified(OfRequest, frozen=True, kw_only=True, omit_defaults=True):
+    """A recipient was told of an erasure, rectification or restriction (Art. 19)."""
+
+
+class PurposeRegistered(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """One purpose enters the register."""
+
+    purpose: dict[str, Any]
+    valid_from: Instant | None = None
+
+
+class RegisterLoaded(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """A register was loaded: it replaces the controllers, purposes and sources it names."""
+
+    document: dict[str, Any]
+    valid_from: Instant | None = None
+
+
+_CATALOGUE: Final[tuple[tuple[Kind, type[Fields]], ...]] = (
+    ("P", ConsentGiven), ("P", ConsentConfirmed), ("R", ConsentWithdrawn), ("R", ObjectionRaised),
+    ("P", ObjectionAssessed), ("P", ObjectionWithdrawn), ("R", ComplaintReceived), ("R", RestrictionPlaced),
+    ("P", RestrictionLifted), ("R", ErasureRequested), ("R", ErasureExecuted), ("P", ErasureRefused),
+    ("P", IdentifierChanged), ("P", IdentifiersLinked), ("P", IdentifierVerified), ("R", DeliveryFailed),
+    ("R", PreferenceRegisterImported), ("P", RelationshipStarted), ("P", RelationshipEnded), ("P", ContactRecorded),
+    ("N", RepermissionSent), ("R", AgeEstablished), ("N", EventVoided), ("N", RequestReceived),
+    ("N", IdentityRequested), ("N", IdentityConfirmed), ("N", RequestExtended), ("N", RequestAnswered),
+    ("N", RecipientNotified), ("N", PurposeRegistered), ("N", RegisterLoaded),
+)  # fmt: skip
+
+
+def _name(shape: type[Fields]) -> str:
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in shape.__name__).removeprefix("-")
+
+
+SHAPES: Final[dict[str, type[Fields]]] = {_name(shape): shape for _, shape in _CATALOGUE}
+KINDS: Final[dict[str, Kind]] = {_name(shape): kind for kind, shape in _CATALOGUE}
+"""P permissive, R restrictive, N neutral (domain.md 4.2)."""
+
+FIVE_REFUSALS: Final = frozenset(
+    {"consent-withdrawn", "objection-raised", "complaint-received", "erasure-requested", "restriction-placed"}
+)
+"""The types that suppress even when malformed (domain.md 4.1)."""
+
+CONTROL_TYPES: Final = frozenset({"register-loaded", "purpose-registered"})
+"""The types that are accepted on the control topic only."""

@@ -1,0 +1,255 @@
+"""Entries as one controller's dossier keeps them: what a decision needs of them, and nothing else."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from typing import Any, Final
+
+import msgspec
+
+from consent_ledger.domain import durations
+from consent_ledger.domain.register import RESTRICTIVE
+from consent_ledger.domain.register_checks import CHANNELS
+
+SKEW: Final = 5 * durations.MINUTE
+"""How far two clocks may differ (PT5M)."""
+EventId = bytes | str
+Token = bytes | str
+Identifier = tuple[str, str, Token, bool]
+"""Role (subject, old, new), type, token, shared. The token is opaque and covers the type: a hash, or type|value."""
+_FORMAT: Final = 1
+_UNREGISTERED: Final = ""
+_LEDGER: Final = "ledger"
+"""Who enters what stands for a malformed refusal, so that two people can void it."""
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One recorded entry. Instants are microseconds since 1970.
+
+    `time` is the order time, the earlier of occurrence and recording: what is dated in the future counts from its
+    recording. `ahead`: dated so far ahead that a permission never counts. `controllers` None: no list was given;
+    `purposes` and `channels` None: all of them in a refusal, none in a permission. `refers_to`: the event that this one
+    confirms, assesses, lifts, refuses or voids. `birth_day`: proleptic ordinal.
+    """
+
+    event_id: EventId
+    type: str
+    source: str
+    time: int
+    recorded: int
+    shard: int
+    pos: int
+    version: int
+    identifiers: tuple[Identifier, ...]
+    controllers: tuple[str, ...] | None = None
+    controller_scope: str | None = None
+    narrowed: bool = False
+    purposes: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    ahead: bool = False
+    malformed: bool = False
+    refers_to: EventId | None = None
+    kind: str | None = None
+    outcome: str | None = None
+    origin: str | None = None
+    mechanism: str | None = None
+    evident: bool = False
+    text_version: int | None = None
+    country: str | None = None
+    birth_day: int | None = None
+    declared_min_age: int | None = None
+    parental: bool = False
+    is_minor: bool = False
+    grounds: bool = False
+    informed: int | None = None
+    informed_before: bool = False
+    verified: bool = False
+    soft_opt_in: bool = False
+    by_subject: bool = False
+    entered_by: str | None = None
+    approved_by: str | None = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the ledger has it."""
+        return (self.shard, self.pos)
+
+
+def fact(
+    *,
+    event_id: uuid.UUID | EventId,
+    type: str,  # noqa: A002 - the word of the events
+    source: str,
+    occurred_at: datetime | int | str | None,
+    recorded_at: datetime | int | str,
+    shard: int,
+    pos: int,
+    register_version: int,
+    identifiers: Iterable[Identifier],
+    body: Mapping[str, Any],
+    personal: Mapping[str, Any] | None = None,
+) -> Fact:
+    """Make the fact of an entry from its fields that are not personal, and those that are, if the key still exists.
+
+    `body` may tell by true, or by the list `personal`, that a personal field was given. `occurred_at` None: unreadable,
+    so the recording counts. Fields of a wrong shape are read as missing; a permission then lacks something.
+    """
+    recorded = durations.instant(recorded_at)
+    occurred = recorded if occurred_at is None else durations.instant(occurred_at)
+    informed = _instant(body.get("subject_informed_at"))
+    said = {**body, **(personal or {})}
+    evidence, age, parental = (_object(body.get(name)) for name in ("evidence", "age", "parental"))
+    restrictive = type in RESTRICTIVE
+    return Fact(
+        event_id=_event_id(event_id),
+        type=type,
+        source=source,
+        time=min(occurred, recorded),
+        recorded=recorded,
+        shard=shard,
+        pos=pos,
+        version=register_version,
+        identifiers=tuple(identifiers),
+        controllers=_controllers(body.get("controllers"), restrictive=restrictive),
+        controller_scope=_text(body.get("controller_scope")),
+        narrowed=body.get("identifier_scope") == "identifier",
+        purposes=_purposes(body, restrictive=restrictive),
+        channels=_channels(body.get("channels"), restrictive=restrictive),
+        ahead=occurred > recorded + SKEW,
+        malformed=body.get("malformed") is True,
+        refers_to=_reference(body),
+        kind=_text(body.get("kind", body.get("bounce"))),
+        outcome=_text(body.get("outcome")),
+        origin=_text(body.get("origin")),
+        mechanism=_text(body.get("mechanism")),
+        evident=all(_is_given(evidence.get(part)) for part in ("text_id", "text_version", "ref")),
+        text_version=_number(evidence.get("text_version")),
+        country=_text(body.get("country")),
+        birth_day=_day(said.get("birth_date")) or _day(age.get("birth_date")),
+        declared_min_age=_number(age.get("declared_min_age")),
+        parental=parental.get("verified") is True,
+        is_minor=body.get("is_minor") is True,
+        grounds=_is_given(said.get("grounds")) or "grounds" in (body.get("personal") or ()),
+        informed=informed,
+        informed_before=informed is not None and informed <= occurred,
+        verified=body.get("verified") is True,
+        soft_opt_in=_is_soft_opt_in(body),
+        by_subject=body.get("initiated_by") == "subject",
+        entered_by=_text(said.get("entered_by")) or (_LEDGER if body.get("malformed") is True else None),
+        approved_by=_text(said.get("approved_by")),
+    )
+
+
+class Dossier(msgspec.Struct, frozen=True):
+    """All facts of one connected component at one controller, in the order of the ledger."""
+
+    facts: tuple[Fact, ...] = ()
+
+    def add(self, facts: Iterable[Fact]) -> "Dossier":
+        """Take facts in; one that is there already stays as it is."""
+        known = {one.place: one for one in self.facts}
+        for one in facts:
+            known.setdefault(one.place, one)
+        return Dossier(tuple(known[place] for place in sorted(known)))
+
+    def dumps(self) -> bytes:
+        """Give the dossier as bytes, its format first."""
+        return _ENCODER.encode((_FORMAT, self.facts))
+
+    @staticmethod
+    def loads(stored: bytes) -> "Dossier":
+        """Read what `dumps` wrote. Raises msgspec.ValidationError for another format."""
+        number, facts = _DECODER.decode(stored)
+        if number != _FORMAT:
+            raise msgspec.ValidationError(f"a dossier of format {number}")
+        return Dossier(facts)
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(tuple[int, tuple[Fact, ...]])
+_REFERENCES: Final = ("consent_id", "objection_id", "restriction_id", "request_id", "voids")
+
+
+def _event_id(value: uuid.UUID | EventId) -> EventId:
+    """Give a UUID as its 16 bytes however it is written, and any other name as it is."""
+    if isinstance(value, bytes):
+        return value
+    try:
+        return (value if isinstance(value, uuid.UUID) else uuid.UUID(value)).bytes
+    except ValueError:
+        return str(value)
+
+
+def _reference(body: Mapping[str, Any]) -> EventId | None:
+    for name in _REFERENCES:
+        if name in body:
+            value = body[name]
+            return _event_id(value) if isinstance(value, str | bytes | uuid.UUID) else None
+    return None
+
+
+def _controllers(value: object, *, restrictive: bool) -> tuple[str, ...] | None:
+    """Read the controllers; in a refusal, what cannot be read stands as one that is not registered."""
+    if isinstance(value, list | tuple):
+        if restrictive:
+            return tuple(one if isinstance(one, str) else _UNREGISTERED for one in value)
+        return tuple(one for one in value if isinstance(one, str))
+    return (value, _UNREGISTERED) if restrictive and isinstance(value, str) and value != "all" else None
+
+
+def _purposes(body: Mapping[str, Any], *, restrictive: bool) -> tuple[str, ...] | None:
+    value = body.get("purposes")
+    if value is None and not restrictive and isinstance(body.get("purpose"), str):
+        return (body["purpose"],)
+    return _listed(value, restrictive=restrictive)
+
+
+def _channels(value: object, *, restrictive: bool) -> tuple[str, ...] | None:
+    """Read the channels; a refusal of one that does not exist is a refusal of all."""
+    listed = _listed(value, restrictive=restrictive)
+    return None if restrictive and not set(listed or ()) <= set(CHANNELS) else listed
+
+
+def _listed(value: object, *, restrictive: bool) -> tuple[str, ...] | None:
+    if not isinstance(value, list | tuple):
+        return None
+    names = tuple(one for one in value if isinstance(one, str))
+    return None if restrictive and (not names or len(names) < len(value)) else names
+
+
+def _is_soft_opt_in(body: Mapping[str, Any]) -> bool:
+    """Tell whether a sale meets the conditions of ePrivacy Art. 13(2)."""
+    met = all(body.get(name) is True for name in ("collected_in_sale", "opt_out_offered", "similar_products"))
+    return met and not body.get("opted_out_at_collection")
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value != ""
+
+
+def _instant(value: object) -> int | None:
+    try:
+        return durations.instant(value) if isinstance(value, str | datetime | int) else None
+    except ValueError:
+        return None
+
+
+def _day(value: object) -> int | None:
+    if isinstance(value, date):
+        return value.toordinal()
+    try:
+        return date.fromisoformat(value).toordinal() if isinstance(value, str) else None
+    except ValueError:
+        return None

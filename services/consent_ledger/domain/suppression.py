@@ -1,0 +1,186 @@
+"""The current state of one address as readers get it: on the suppressions topic, and under the HTTP decisions.
+
+A row of the view keeps only the decisions that differ from those of an address with nothing on record; what is not in it
+is the default of the register version under which the row was made.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import msgspec
+
+from consent_ledger.domain.decision import Decision, decide_address, defaults
+from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.register import Register
+
+PURPOSES = "!purposes"
+WATERMARK_KEY = b"!watermark"
+
+TYPES = ("email", "phone", "postal", "device", "customer_no", "account_id")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One decision as readers get it. Times are RFC 3339 in UTC; `valid_until` ends an `allow`, and only that one."""
+
+    allow: bool
+    reason: str
+    reasons: tuple[str, ...] = ()
+    since: str | None = None
+    valid_until: str | None = None
+    needs_dnc: str | None = None
+
+
+# purpose → channel → answer
+Answers: TypeAlias = dict[str, dict[str, Answer]]
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode = msgspec.json.Decoder(Answers).decode
+
+
+def from_micros(instant: int) -> datetime:
+    """The instant that is so many microseconds after 1970 UTC."""
+    return _EPOCH + timedelta(microseconds=instant)
+
+
+def rfc3339(instant: datetime) -> str:
+    """Write an instant as readers get it; milliseconds, or microseconds where there are any."""
+    text = instant.isoformat(timespec="microseconds" if instant.microsecond % 1000 else "milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def suppression_key(controller: str, type: str, hash_: bytes) -> bytes:
+    """Key of an address on the topic. `hash_` is the controller's keyed hash of it."""
+    return f"{controller}/{type}/{hash_.hex()}".encode()
+
+
+def purposes_key(controller: str) -> bytes:
+    """Key of the record that says what holds for an address with nothing on record."""
+    return f"{PURPOSES}/{controller}".encode()
+
+
+def purposes_hash(controller: str) -> bytes:
+    """Key of that record in the view, where all keys have the length of a hash."""
+    return hashlib.sha256(purposes_key(controller)).digest()
+
+
+def answer(decision: Decision) -> Answer:
+    """Give a decision the form that readers get."""
+    return Answer(
+        allow=decision.allow,
+        reason=decision.reason,
+        reasons=decision.reasons,
+        since=None if decision.since is None else rfc3339(from_micros(decision.since)),
+        valid_until=None if decision.valid_until is None else rfc3339(from_micros(decision.valid_until)),
+        needs_dnc=decision.needs_dnc,
+    )
+
+
+def decide_own(
+    register: Register, facts: Sequence[Fact], *, controller: str, type: str, token: bytes, at: int
+) -> tuple[bytes, int | None]:
+    """Decide on one address and encode what differs from the defaults.
+
+    Also returns the next instant (microseconds) at which time alone may change any of its answers, None if never.
+    """
+    usual = defaults(register, controller, type)
+    own: Answers = {}
+    due: int | None = None
+    for pair, decision in decide_address(register, facts, controller=controller, type=type, token=token, at=at).items():
+        if decision is usual.get(pair):
+            continue
+        if decision.due is not None and (due is None or decision.due < due):
+            due = decision.due
+        own.setdefault(pair[0], {})[pair[1]] = answer(decision)
+    return _encode(own), due
+
+
+def nothing_allowed(register: Register, controller: str, type: str) -> bytes:
+    """Encode a no to everything, for an address that cannot be judged."""
+    no = Answer(allow=False, reason="UNAVAILABLE", reasons=("UNAVAILABLE",))
+    own: Answers = {}
+    for purpose, channel in defaults(register, controller, type):
+        own.setdefault(purpose, {})[channel] = no
+    return _encode(own)
+
+
+def decode_own(own: bytes) -> Answers:
+    """Read what a row of the view keeps."""
+    return _decode(own)
+
+
+@lru_cache(maxsize=4096)
+def default_answers(register: Register, controller: str, type: str) -> Answers:
+    """The answers for an address of this type with nothing on record. Do not change the result."""
+    answers: Answers = {}
+    for (purpose, channel), decision in defaults(register, controller, type).items():
+        answers.setdefault(purpose, {})[channel] = answer(decision)
+    return answers
+
+
+def expand(register: Register, controller: str, type: str, own: bytes) -> Answers:
+    """All answers of a row: the defaults of its register version, and over them what the row keeps."""
+    answers = dict(default_answers(register, controller, type))
+    for purpose, channels in _decode(own).items():
+        answers[purpose] = {**answers.get(purpose, {}), **channels}
+    return answers
+
+
+def record(
+    register: Register,
+    *,
+    controller: str,
+    type: str,
+    hash_: bytes,
+    kid: str,
+    place: tuple[int, int],
+    version: int,
+    recorded_at: datetime,
+    own: bytes,
+) -> bytes:
+    """The topic's record of one address. `version` rises per key for ever; `place` orders nothing."""
+    return _encode(
+        {
+            "controller": controller,
+            "identifier": {"type": type, "hash": hash_.hex(), "kid": kid},
+            "position": {"shard": place[0], "position": place[1]},
+            "version": version,
+            "recorded_at": rfc3339(recorded_at),
+            "register": register.version,
+            "decisions": expand(register, controller, type, own),
+        }
+    )
+
+
+def purposes_record(
+    register: Register, *, controller: str, kid: str, check: str, version: int, needs: Mapping[str, int]
+) -> bytes:
+    """The record of what holds for an address with nothing on record.
+
+    `check` lets a reader see that it holds the right hash key; `needs` says, by purpose, under which register version a
+    stored decision must at least have been made to count.
+    """
+    answers: dict[str, dict[str, Any]] = {}
+    for type_ in TYPES:
+        for purpose, channels in default_answers(register, controller, type_).items():
+            answers.setdefault(purpose, {}).update(channels)
+    return _encode(
+        {
+            "controller": controller,
+            "kid": kid,
+            "check": check,
+            "version": version,
+            "register": register.version,
+            "needs": dict(needs),
+            "decisions": answers,
+        }
+    )
+
+
+def watermark_record(instant: datetime, seq: int, epoch: int) -> bytes:
+    """The record that states: every event that Kafka held at `instant` is on this partition."""
+    return _encode({"instant": rfc3339(instant), "seq": seq, "epoch": epoch})

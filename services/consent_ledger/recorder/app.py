@@ -1,0 +1,307 @@
+"""Kafka in, ledger out: the only service that may append."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from itertools import groupby
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import ConsumerRecord, TopicPartition
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka import TopicPartition as Assigned
+from faststream.kafka.message import KafkaMessage
+from prometheus_client import Counter, Gauge, Histogram
+
+from consent_ledger.recorder.consumer import ShardConsumer
+from consent_ledger.recorder.inspect import Inspector, TopicLostError, record_digest
+from consent_ledger.recorder.prepare import Preparer
+from consent_ledger.runtime import topics
+from consent_ledger.runtime.clock import Clock
+from consent_ledger.runtime.keys import KeyEncryptionKeys
+from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.settings import Settings
+from consent_ledger.runtime.shards import CONTROL_SHARD, parse_shards, partition_of_shard
+from consent_ledger.store import ledger
+from consent_ledger.store.ledger import Batch, LastRecord
+
+log = logging.getLogger(__name__)
+
+RECORDED = Counter("consent_recorded_total", "What became of the records read from Kafka", ["outcome"])
+REJECTED = Counter(
+    "consent_quarantined_total", "Records kept in quarantine, also those of malformed refusals", ["reason"]
+)
+APPEND_SECONDS = Histogram("consent_append_seconds", "Time of one append; the longest bounds the replay of an instant")
+SHARDS_OWNED = Gauge("consent_shards_owned", "Shards that this recorder owns")
+
+
+class WrongTopicsError(Exception):
+    """The topics' settings would lose events; `consent topics apply` mends them."""
+
+
+@dataclass(slots=True)
+class _Shard:
+    """A shard that this recorder owns, as far as it knows."""
+
+    shard: int
+    epoch: int
+    next_offset: int
+    # Offsets missing between records, met once: they are read again before they count as holes.
+    doubted: set[tuple[int, int]] = field(default_factory=set)
+    read_again: bool = False
+
+
+class Recorder:
+    """Owns shards and appends what Kafka holds of them."""
+
+    def __init__(self, settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._preparer = Preparer(keks)
+        self._lease = timedelta(seconds=settings.lease_seconds)
+        self._wanted = {
+            partition_of_shard(settings.topic_prefix, shard): shard
+            for shard in parse_shards(settings.shards, settings.partitions)
+        }
+        self._owned: dict[TopicPartition, _Shard] = {}
+        self._connection: Connection | None = None
+        self._inspector = Inspector(settings.kafka())
+        self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
+        self._maintained_at = float("-inf")
+        self._failed: asyncio.Future[None] | None = None
+
+    # -- life
+
+    async def run(self) -> None:
+        """Record until cancelled.
+
+        Raises `WrongTopicsError` when the topics' settings would lose events, and `TopicLostError`.
+        """
+        await self._require_topics()
+        self._failed = asyncio.get_running_loop().create_future()
+        broker = KafkaBroker(consumer_only=True, apply_types=False, logger=None)
+        subscriber = broker.subscriber(
+            partitions=[Assigned(partition.topic, partition.partition) for partition in self._wanted],
+            batch=True,
+            max_records=self._settings.batch_max,
+            batch_timeout_ms=1,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            ack_policy=AckPolicy.MANUAL,
+            parser=_as_it_came,
+            decoder=_raw_records,
+        )
+        subscriber(self._take)
+        await broker.connect()
+        # FastStream has no place for a consumer of one's own; it builds every consumer by this.
+        broker.config.broker_config.builder = partial(
+            ShardConsumer, before_poll=self._before_poll, **self._settings.kafka()
+        )
+        try:
+            await broker.start()
+            log.info("recorder started", extra={"owner": self._owner, "shards": sorted(self._wanted.values())})
+            await self._failed
+        finally:
+            await broker.stop()
+            await self._inspector.stop()
+            await self._release()
+
+    async def _require_topics(self) -> None:
+        differences = await topics.check(
+            self._settings.kafka(), prefix=self._settings.topic_prefix, partitions=self._settings.partitions
+        )
+        if vital := [str(difference) for difference in differences if difference.vital]:
+            raise WrongTopicsError("; ".join(vital))
+
+    async def _release(self) -> None:
+        if self._connection is not None and not self._connection.is_closed():
+            await ledger.release(self._connection, self._owner)
+            await self._connection.close()
+
+    # -- owning shards
+
+    async def _before_poll(self, consumer: ShardConsumer) -> list[TopicPartition]:
+        """Keep what is owned, take what is free, and say what may be read. FastStream must see no exception of ours."""
+        try:
+            await self._maintain(consumer)
+            for partition, shard in list(self._owned.items()):
+                position = await consumer.position(partition)
+                if shard.read_again or consumer.handed_out.get(partition, 0) > shard.next_offset:
+                    shard.read_again = False
+                    consumer.seek(partition, shard.next_offset)
+                elif position > shard.next_offset:
+                    # Everything handed out has been appended, so only markers of transactions lie between.
+                    await self._append(partition, shard, [], [(shard.next_offset, position)])
+        except TopicLostError as error:
+            self._fail(error)
+        except Exception:
+            log.exception("cannot keep shards")
+            await self._drop_connection()
+        return list(self._owned)
+
+    async def _maintain(self, consumer: ShardConsumer) -> None:
+        now = asyncio.get_running_loop().time()
+        connected = self._connection is not None and not self._connection.is_closed()
+        if connected and now - self._maintained_at < self._settings.lease_seconds / 4:
+            return
+        connection = await self._connected()
+        if self._owned:
+            epochs = await ledger.renew(
+                connection, [shard.shard for shard in self._owned.values()], self._owner, self._lease
+            )
+            for partition, shard in list(self._owned.items()):
+                if epochs.get(shard.shard) != shard.epoch:
+                    self._drop(partition)
+        for partition in self._wanted.keys() - self._owned.keys():
+            await self._claim(connection, consumer, partition)
+        SHARDS_OWNED.set(len(self._owned))
+        self._maintained_at = now
+
+    async def _claim(self, connection: Connection, consumer: ShardConsumer, partition: TopicPartition) -> None:
+        shard = self._wanted[partition]
+        first = await self._inspector.first_offset(partition)
+        await ledger.add_shard(connection, shard, partition.topic, partition.partition, first)
+        claim = await ledger.claim(connection, shard, self._owner, self._lease)
+        if claim is None:
+            return
+        await self._inspector.verify(partition, claim)
+        consumer.seek(partition, claim.next_offset)
+        self._owned[partition] = _Shard(shard, claim.epoch, claim.next_offset)
+        log.info("shard claimed", extra={"shard": shard, "epoch": claim.epoch, "next_offset": claim.next_offset})
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._owned.clear()
+            self._connection = await connect(self._settings.dsn, "consent_recorder")
+            await self._refresh()
+        return self._connection
+
+    async def _refresh(self) -> None:
+        assert self._connection is not None  # noqa: S101 - only called when connected
+        version, document = await ledger.read_register(self._connection)
+        await self._preparer.refresh(self._connection, version, document)
+
+    def _drop(self, partition: TopicPartition) -> None:
+        shard = self._owned.pop(partition)
+        self._maintained_at = float("-inf")
+        log.warning("shard lost", extra={"shard": shard.shard, "epoch": shard.epoch})
+
+    async def _drop_connection(self) -> None:
+        """Forget everything that rested on a connection; the next claim tells what was committed."""
+        self._owned.clear()
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+        await asyncio.sleep(min(0.2, self._settings.lease_seconds / 10))
+
+    def _fail(self, error: Exception) -> None:
+        self._owned.clear()
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    # -- recording
+
+    async def _take(self, records: Sequence[ConsumerRecord]) -> None:
+        """Append what was read. What cannot be appended now is dropped here and read again from the ledger's place."""
+        for (topic, number), group in groupby(records, key=lambda record: (record.topic, record.partition)):
+            partition = TopicPartition(topic, number)
+            shard = self._owned.get(partition)
+            if shard is None:
+                continue
+            try:
+                await self._record(partition, shard, list(group))
+            except (ledger.FencedError, ledger.MovedError):
+                self._drop(partition)
+            except Exception:
+                # Not only database errors: a connection that dies within COPY surfaces in many ways.
+                log.exception("append failed", extra={"shard": shard.shard})
+                await self._drop_connection()
+                return
+
+    async def _record(self, partition: TopicPartition, shard: _Shard, records: list[ConsumerRecord]) -> None:
+        holes = _gaps(shard.next_offset, records)
+        if not shard.doubted.issuperset(holes):
+            shard.doubted.update(holes)
+            shard.read_again = True
+            log.warning("offsets are missing, reading again", extra={"shard": shard.shard, "gaps": holes[:10]})
+            return
+        # A register must be in force before the next control record is understood.
+        for chunk in [[record] for record in records] if shard.shard == CONTROL_SHARD else [records]:
+            end = chunk[-1].offset + 1
+            within = [hole for hole in holes if shard.next_offset <= hole[0] < end]
+            await self._append(partition, shard, chunk, within)
+
+    async def _append(
+        self, partition: TopicPartition, shard: _Shard, records: list[ConsumerRecord], holes: list[tuple[int, int]]
+    ) -> None:
+        connection = await self._connected()
+        by_offset = {record.offset: record for record in records}
+        drafts, rejected = await self._preparer.prepare(connection, shard.shard, records)
+        taken: dict[Any, bytes] = {}
+        while True:
+            kept, duplicates, refused = self._preparer.settle(drafts, taken, by_offset, shard.shard)
+            batch = Batch(
+                shard=shard.shard,
+                epoch=shard.epoch,
+                register_version=self._preparer.version,
+                first_offset=shard.next_offset,
+                next_offset=max([record.offset + 1 for record in records[-1:]] + [end for _, end in holes]),
+                drafts=kept,
+                duplicates=duplicates,
+                rejected=sorted([*rejected, *refused], key=lambda item: item.offset),
+                holes=holes,
+                last=_last(records),
+            )
+            try:
+                with APPEND_SECONDS.time():
+                    await ledger.append(connection, batch, self._clock, self._lease)
+            except ledger.IdsTakenError as error:
+                taken |= error.taken
+            except ledger.RegisterMovedError:
+                await self._refresh()
+                drafts, rejected = await self._preparer.prepare(connection, shard.shard, records)
+            else:
+                break
+        shard.next_offset = batch.next_offset
+        _count(batch)
+        if any(draft.load for draft in kept):
+            await self._refresh()
+
+
+async def _as_it_came(message: Any) -> KafkaMessage:
+    """FastStream's parser, without its reading of headers and bodies, which a record can make raise."""
+    return KafkaMessage(raw_message=message, body=b"", headers={}, consumer=None)  # type: ignore[arg-type]
+
+
+async def _raw_records(message: Any) -> Any:
+    return message.raw_message
+
+
+def _gaps(next_offset: int, records: Sequence[ConsumerRecord]) -> list[tuple[int, int]]:
+    gaps = []
+    for record in records:
+        if record.offset > next_offset:
+            gaps.append((next_offset, record.offset))
+        next_offset = record.offset + 1
+    return gaps
+
+
+def _last(records: Sequence[ConsumerRecord]) -> LastRecord | None:
+    if not records:
+        return None
+    last = records[-1]
+    return LastRecord(offset=last.offset, timestamp=last.timestamp, digest=record_digest(last))
+
+
+def _count(batch: Batch) -> None:
+    RECORDED.labels("entry").inc(len(batch.drafts))
+    RECORDED.labels("duplicate").inc(len(batch.duplicates))
+    RECORDED.labels("rejected").inc(len(batch.rejected))
+    RECORDED.labels("hole").inc(sum(end - start for start, end in batch.holes))
+    for item in [*batch.rejected, *(draft.quarantined for draft in batch.drafts if draft.quarantined)]:
+        REJECTED.labels(item.reason).inc()
+        log.warning("quarantined", extra={"shard": batch.shard, "offset": item.offset, "reason": item.reason})

@@ -1,0 +1,59 @@
+"""A Kafka consumer that reads only what its recorder is ready for, and that no record can stop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from consent_ledger.recorder.unreadable import read_leniently
+
+_LONG_POLL_MS = 200
+
+
+class ShardConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """Asks `before_poll` which partitions to read before each poll.
+
+    The position of a consumer moves only here and in seeks of the same task, so when `before_poll` is called, all
+    records handed out before have been dealt with.
+    """
+
+    def __init__(
+        self, *topics: str, before_poll: Callable[["ShardConsumer"], Awaitable[list[TopicPartition]]], **options: Any
+    ) -> None:
+        super().__init__(*topics, **options)
+        self._before_poll = before_poll
+        # Where the records that were handed out end, by partition.
+        self.handed_out: dict[TopicPartition, int] = {}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Go on reading at another offset."""
+        self.handed_out.pop(partition, None)
+        super().seek(partition, offset)
+
+    async def getmany(
+        self, *_partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Return the next records of the partitions that are ready, none if there are none within the long poll."""
+        ready = await self._before_poll(self)
+        if not ready:
+            await asyncio.sleep(_LONG_POLL_MS / 1000)
+            return {}
+        try:
+            records: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
+                *ready, timeout_ms=max(timeout_ms, _LONG_POLL_MS), max_records=max_records
+            )
+        except UnicodeDecodeError:
+            # A header key that is not UTF-8 makes aiokafka raise for ever, without saying for which partition.
+            records = await self._get_leniently(ready)
+        self.handed_out.update({partition: found[-1].offset + 1 for partition, found in records.items() if found})
+        return records
+
+    async def _get_leniently(self, ready: list[TopicPartition]) -> dict[TopicPartition, list[ConsumerRecord]]:
+        found = {}
+        for partition in ready:
+            records, position = await read_leniently(self, partition, await self.position(partition))
+            super().seek(partition, position)
+            if records:
+                found[partition] = records
+        return found

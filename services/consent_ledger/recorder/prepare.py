@@ -1,0 +1,263 @@
+"""Makes of raw records what the ledger appends: decoded, addressed to controllers, hashed, encrypted.
+
+All of this happens outside the append transaction, under the register then in force; when a register is loaded
+meanwhile, the append refuses the batch and it is prepared again.
+"""
+
+import hashlib
+import hmac
+import os
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from consent_ledger.domain import events, leaf, register
+from consent_ledger.domain.events import KINDS, Event, Rejection
+from consent_ledger.runtime.keys import KeyEncryptionKeys, address_hash, encrypt
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.runtime.shards import CONTROL_SHARD
+from consent_ledger.store import keys
+from consent_ledger.store.ledger import Draft, Duplicate, Quarantined, RegisterLoad
+
+_CONTROL_TYPES = frozenset({"register-loaded", "purpose-registered"})
+_PERSONS_CACHED = 100_000
+_NONCE_BYTES = 12
+
+
+class Record(Protocol):
+    """What is needed of a Kafka record; header keys that are not UTF-8 come as bytes."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str | bytes, bytes | None]]
+
+
+class _Person(NamedTuple):
+    person: uuid.UUID
+    key: bytes
+    cipher: AESGCM
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """One record after decoding; `event` None means rejected."""
+
+    record: Record
+    event: Event | None
+    rejection: Rejection | None
+    reached: tuple[str, ...] = ()
+    addressed: tuple[str, ...] = ()
+
+
+class Preparer:
+    """Prepares batches under one register and the keys that belong to it; `refresh` fetches both anew."""
+
+    def __init__(self, keks: KeyEncryptionKeys) -> None:
+        self._keks = keks
+        self._persons: OrderedDict[bytes, _Person] = OrderedDict()
+        self._document: dict[str, Any] = {}
+        self._register = register.compile({}, 0)
+        self._service: dict[str, bytes] = {}
+        self._controllers: dict[str, bytes] = {}
+
+    @property
+    def version(self) -> int:
+        """The version of the register under which batches are prepared; 0 before any was loaded."""
+        return self._register.version
+
+    async def refresh(self, connection: Connection, version: int, document: dict[str, Any]) -> None:
+        """Prepare under another register from here on."""
+        self._document, self._register = document, register.compile(document, version)
+        self._service = await keys.service_keys(connection, self._keks)
+        found = await keys.controller_keys(connection, self._keks)
+        self._controllers = {controller: key.key for controller, key in found.items()}
+
+    async def prepare(
+        self, connection: Connection, shard: int, records: Sequence[Record]
+    ) -> tuple[list[Draft], list[Quarantined]]:
+        """Make drafts of what can be an entry, and keep the rest as it came. Order of offsets is kept in both."""
+        decoded = [self._decode(shard, record) for record in records]
+        await self._fetch_persons(connection, decoded)
+        drafts: list[Draft] = []
+        rejected: list[Quarantined] = []
+        for item in decoded:
+            if item.event is None:
+                rejected.append(self._quarantine(item.record, item.rejection))
+            elif item.event.type in _CONTROL_TYPES:
+                await self._load(connection, item, drafts, rejected)
+            else:
+                drafts.append(self._draft(item, item.event))
+        return drafts, rejected
+
+    def _decode(self, shard: int, record: Record) -> _Decoded:
+        said = events.decode(record.key, record.value, record.headers)
+        if isinstance(said, Rejection):
+            return _Decoded(record, None, said)
+        event, rejection = said if isinstance(said, tuple) else (said, None)
+        if (event.type in _CONTROL_TYPES) != (shard == CONTROL_SHARD):
+            detail = "registers are loaded on the control topic, everything else on the events topic"
+            return _Decoded(record, None, Rejection(reason="WRONG_TOPIC", detail=detail, event_id=event.id))
+        reached, addressed = self._reach(event)
+        if rejection is None and event.identifiers and not reached:
+            detail = (
+                "no controller of the register is named or served by the source; recorded, and kept here as it came"
+            )
+            rejection = Rejection(reason="NO_CONTROLLER", detail=detail, event_id=event.id)
+        return _Decoded(record, event, rejection, reached, addressed)
+
+    def _reach(self, event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        body = event.body
+        purposes = body.get("purposes")
+        reached, addressed = register.reach(
+            self._register,
+            type=event.type,
+            source=event.source,
+            controllers=event.controllers,
+            controller_scope=body.get("controller_scope"),
+            purposes=tuple(purposes) if isinstance(purposes, list | tuple) else purposes,
+        )
+        known = self._controllers
+        return tuple(c for c in reached if c in known), tuple(c for c in addressed if c in known)
+
+    # -- keys of persons
+
+    def _anchor(self, event: Event, controller: str) -> bytes:
+        """The keyed hash by which a person's key is found: of the first identifier, else of what is referred to."""
+        key = self._controllers[controller]
+        if event.identifiers:
+            identifier = event.identifiers[0][1]
+            return address_hash(key, identifier.type, identifier.value)
+        return address_hash(key, "event", str(event.references[0] if event.references else event.id))
+
+    async def _fetch_persons(self, connection: Connection, decoded: Sequence[_Decoded]) -> None:
+        wanted: dict[bytes, str] = {}
+        for item in decoded:
+            if item.event is not None and item.event.personal:
+                for controller in item.addressed:
+                    anchor = self._anchor(item.event, controller)
+                    if anchor in self._persons:
+                        self._persons.move_to_end(anchor)
+                    else:
+                        wanted[anchor] = controller
+        if wanted:
+            for anchor, found in (await keys.person_keys(connection, self._keks, wanted)).items():
+                self._persons[anchor] = _Person(found.person, found.key, AESGCM(found.key))
+        # What this batch needs stays until it is written; the oldest go afterwards.
+        while len(self._persons) > _PERSONS_CACHED + len(decoded):
+            self._persons.popitem(last=False)
+
+    # -- drafts
+
+    def _draft(self, item: _Decoded, event: Event) -> Draft:
+        body, personal = events.body_bytes(event), events.personal_bytes(event)
+        digest = hmac.digest(self._service["digest"], events.content(event), "sha256")
+        subjects = tuple(
+            (controller, ordinal, role, identifier.type, identifier.shared,
+             address_hash(self._controllers[controller], identifier.type, identifier.value))
+            for controller in item.reached
+            for ordinal, (role, identifier) in enumerate(event.identifiers)
+        )  # fmt: skip
+        commitment, tags = leaf.NOTHING_PERSONAL, b""
+        payloads: tuple[tuple[str, uuid.UUID, bytes], ...] = ()
+        if event.personal and item.addressed:
+            salt = os.urandom(32)
+            commitment = leaf.payload_commit(salt, personal)
+            persons = [(controller, self._persons[self._anchor(event, controller)]) for controller in item.addressed]
+            tags = leaf.join_tags(leaf.tag(person.key, event.id) for _, person in persons)
+            payloads = tuple(
+                (controller, person.person, _seal(person.cipher, salt + personal, event.id, controller))
+                for controller, person in persons
+            )
+        return Draft(
+            offset=item.record.offset, event_id=event.id, digest=digest, type=event.type,
+            occurred_at=event.occurred_at, body=body, commitment=commitment, tags=tags, subjects=subjects,
+            payloads=payloads, quarantined=self._quarantine(item.record, item.rejection) if item.rejection else None,
+        )  # fmt: skip
+
+    async def _load(
+        self, connection: Connection, item: _Decoded, drafts: list[Draft], rejected: list[Quarantined]
+    ) -> None:
+        """Draft a register load; what is wrong with the register rejects it whole."""
+        event = item.event
+        assert event is not None  # noqa: S101 - the caller has looked
+        try:
+            document = register.merge(self._document, register_document(event))
+            register.parse(document)
+        except register.RegisterError as error:
+            rejection = Rejection(reason="BAD_REGISTER", detail=str(error), event_id=event.id)
+            rejected.append(self._quarantine(item.record, rejection))
+            return
+        await keys.add_controller_keys(connection, self._keks, document["controllers"])
+        load = RegisterLoad(
+            version=self.version + 1,
+            digest=hashlib.sha256(events.canonical(document)).digest(),
+            valid_from=None,
+            document=document,
+        )
+        drafts.append(replace(self._draft(item, event), load=load))
+
+    def _quarantine(self, record: Record, rejection: Rejection | None) -> Quarantined:
+        assert rejection is not None  # noqa: S101 - every record without an event has one
+        raw = msgspec.msgpack.encode((record.key, record.value, list(record.headers), record.timestamp))
+        return Quarantined(
+            offset=record.offset,
+            reason=rejection.reason,
+            detail=rejection.detail,
+            event_id=rejection.event_id,
+            record=encrypt(self._service["quarantine"], raw, b"quarantine"),
+        )
+
+    # -- same id, other content (domain.md 6.3)
+
+    def settle(
+        self, drafts: Sequence[Draft], taken: Mapping[uuid.UUID, bytes], records: Mapping[int, Record], shard: int
+    ) -> tuple[list[Draft], list[Duplicate], list[Quarantined]]:
+        """Sort out repeated ids: the same content once; a refusal under an id of its own; a permission not at all."""
+        known = dict(taken)
+        kept: list[Draft] = []
+        duplicates: list[Duplicate] = []
+        rejected: list[Quarantined] = []
+        for draft in drafts:
+            original = draft.event_id
+            if original in known and known[original] != draft.digest and KINDS.get(draft.type) == "R":
+                draft = self._rename(draft, records[draft.offset], shard)  # noqa: PLW2901 - the same entry, renamed
+            digest = known.get(draft.event_id)
+            if digest is None:
+                known[draft.event_id] = draft.digest
+                kept.append(draft)
+            elif digest == draft.digest:
+                duplicates.append(Duplicate(offset=draft.offset, event_id=original))
+            else:
+                detail = "the id belongs to another event"
+                rejection = Rejection(reason="ID_REUSED", detail=detail, event_id=draft.event_id)
+                rejected.append(self._quarantine(records[draft.offset], rejection))
+        return kept, duplicates, rejected
+
+    def _rename(self, draft: Draft, record: Record, shard: int) -> Draft:
+        item = self._decode(shard, record)
+        assert item.event is not None  # noqa: S101 - it has been decoded before
+        event = msgspec.structs.replace(
+            item.event,
+            id=uuid.uuid5(draft.event_id, draft.digest.hex()),
+            body={**item.event.body, "conflicts_with": str(draft.event_id)},
+        )
+        return replace(self._draft(item, event), digest=draft.digest)
+
+
+def register_document(event: Event) -> dict[str, Any]:
+    """The part of a register that a control event brings: a whole document, or one purpose."""
+    if event.type == "register-loaded":
+        return dict(event.body["document"])
+    return {"purposes": [event.body["purpose"]]}
+
+
+def _seal(cipher: AESGCM, plaintext: bytes, event_id: uuid.UUID, controller: str) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, plaintext, keys.payload_context(event_id, controller))

@@ -1,0 +1,36 @@
+"""Connections to Postgres, each in the role of the service that opens it."""
+
+import json
+from typing import Any, Literal, TypeAlias
+
+import asyncpg
+
+Role: TypeAlias = Literal["consent_recorder", "consent_viewer", "consent_relay", "consent_api", "consent_operator"]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+# The service names its schema and its rights itself, so one URL of a user that is a member of the roles is enough.
+_LIMITS = {"statement_timeout": "10s", "idle_in_transaction_session_timeout": "5s", "lock_timeout": "8s"}
+
+
+async def connect(dsn: str, role: Role, **settings: str) -> Connection:
+    """Open one connection that holds `role`'s rights and no others."""
+    connection: Connection = await asyncpg.connect(dsn, server_settings=_server_settings(role, settings), timeout=10)
+    await _speak_json(connection)
+    return connection
+
+
+async def create_pool(dsn: str, role: Role, *, size: int) -> Pool:
+    """Open a pool of at most `size` connections that hold `role`'s rights and no others."""
+    pool: Pool = await asyncpg.create_pool(
+        dsn, min_size=1, max_size=size, init=_speak_json, server_settings=_server_settings(role, {}), timeout=10
+    )
+    return pool
+
+
+def _server_settings(role: Role, settings: dict[str, str]) -> dict[str, str]:
+    return {"role": role, "search_path": "consent", "application_name": role, "timezone": "UTC", **_LIMITS, **settings}
+
+
+async def _speak_json(connection: Any) -> None:
+    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")

@@ -1,0 +1,23 @@
+-- name: service_keys
+SELECT name, kek, wrapped FROM service_key;
+
+-- name: add_service_key
+INSERT INTO service_key (name, kek, wrapped) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: controller_keys
+SELECT controller, kid, kek, wrapped FROM controller_key;
+
+-- name: add_controller_key
+INSERT INTO controller_key (controller, kid, kek, wrapped) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: person_keys
+SELECT anchor, person, kek, wrapped FROM person_key WHERE anchor = ANY($1::bytea[]);
+
+-- name: person_keys_by_person
+SELECT person, kek, wrapped FROM person_key WHERE person = ANY($1::uuid[]);
+
+-- name: add_person_keys
+-- Two recorders may meet the same person at once; the first key stands, and both read it again.
+INSERT INTO person_key (anchor, person, controller, kek, wrapped)
+SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
+ON CONFLICT DO NOTHING;

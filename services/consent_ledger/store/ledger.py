@@ -1,0 +1,269 @@
+"""The append: offset, positions and entries of one batch in one transaction, by the one owner of the shard.
+
+What makes it safe is the head row of the shard, locked to the commit: an append counts only if the owner's epoch is
+still its own and the batch begins at the very offset that comes next (compare-and-set).
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from consent_ledger.domain.leaf import leaf_hash
+from consent_ledger.runtime.clock import Clock
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import statements
+
+_SQL = statements.load(__file__)
+
+
+class FencedError(Exception):
+    """Another process owns the shard now; what this one holds of it must be dropped."""
+
+
+class MovedError(Exception):
+    """The shard's next offset is another than the batch begins with, as after a commit whose answer was lost."""
+
+    def __init__(self, next_offset: int) -> None:
+        super().__init__(f"the shard goes on at offset {next_offset}")
+        self.next_offset = next_offset
+
+
+class RegisterMovedError(Exception):
+    """A register was loaded since the batch was prepared; it must be prepared again."""
+
+
+class IdsTakenError(Exception):
+    """Some event ids are in the ledger already, each with the digest of what it stands for there."""
+
+    def __init__(self, taken: dict[UUID, bytes]) -> None:
+        super().__init__(f"{len(taken)} event ids are taken")
+        self.taken = taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterLoad:
+    """The register that an entry brings into force, merged with the one before it."""
+
+    version: int
+    digest: bytes
+    valid_from: datetime | None
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A record kept untouched, encrypted, because it was not accepted or only in part."""
+
+    offset: int
+    reason: str
+    detail: str
+    event_id: UUID | None
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An entry that has no place yet. `occurred_at` None: nobody said, so it is the instant of recording."""
+
+    offset: int
+    event_id: UUID
+    digest: bytes
+    type: str
+    occurred_at: datetime | None
+    body: bytes
+    commitment: bytes
+    tags: bytes
+    # Each as controller, ordinal, role, type, shared, hash.
+    subjects: tuple[tuple[str, int, str, str, bool, bytes], ...]
+    # Each as controller, person, ciphertext.
+    payloads: tuple[tuple[str, UUID, bytes], ...]
+    quarantined: Quarantined | None = None
+    load: RegisterLoad | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """An event that the ledger holds already, word for word."""
+
+    offset: int
+    event_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastRecord:
+    """What is remembered of the last record taken, to recognise the topic again."""
+
+    offset: int
+    timestamp: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """All that became of one shard's offsets from `first_offset` up to, not including, `next_offset`."""
+
+    shard: int
+    epoch: int
+    register_version: int
+    first_offset: int
+    next_offset: int
+    drafts: list[Draft] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
+    rejected: list[Quarantined] = field(default_factory=list)
+    holes: list[tuple[int, int]] = field(default_factory=list)
+    last: LastRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A shard as its new owner finds it."""
+
+    epoch: int
+    next_offset: int
+    last: LastRecord | None
+
+
+async def add_shard(connection: Connection, shard: int, topic: str, partition: int, start_offset: int) -> None:
+    """Make the head row of a shard that has none; it begins at the topic's first offset."""
+    await connection.execute(_SQL["add_shard"], shard, topic, partition, start_offset)
+
+
+async def claim(connection: Connection, shard: int, owner: str, lease: timedelta) -> Claim | None:
+    """Take over a shard whose owner's lease has passed (or is the caller's own) and return it, else None.
+
+    A silent owner may be stopped within a transaction and hold the head row, so its back end is ended first.
+    """
+    for row in await connection.fetch(_SQL["silent_owner"], shard, owner):
+        async with connection.transaction():
+            # Only the user who logged in may end that user's back ends; the service's own role may not.
+            await connection.execute("SET LOCAL ROLE NONE")
+            await connection.execute(_SQL["terminate"], row["pid"])
+    head = await connection.fetchrow(_SQL["claim"], shard, owner, lease)
+    if head is None:
+        return None
+    last = None
+    if head["last_offset"] is not None:
+        last = LastRecord(offset=head["last_offset"], timestamp=head["last_timestamp"], digest=head["last_digest"])
+    return Claim(epoch=head["epoch"], next_offset=head["next_offset"], last=last)
+
+
+async def renew(connection: Connection, shards: list[int], owner: str, lease: timedelta) -> dict[int, int]:
+    """Lengthen the leases of shards that are still the owner's and return their epochs."""
+    rows = await connection.fetch(_SQL["renew"], shards, owner, lease)
+    return {row["shard"]: row["epoch"] for row in rows}
+
+
+async def release(connection: Connection, owner: str) -> None:
+    """Give up all shards of an owner that ends in good order, so that another need not wait for the lease."""
+    await connection.execute(_SQL["release"], owner)
+
+
+async def append(connection: Connection, batch: Batch, clock: Clock, lease: timedelta) -> datetime:
+    """Commit one batch and return the instant of its recording.
+
+    Raises `FencedError`, `MovedError`, `RegisterMovedError` or `IdsTakenError`; then nothing was written. Any other
+    exception leaves the outcome unknown: claim the shard again, its next offset tells.
+    """
+    async with connection.transaction():
+        loads = any(draft.load for draft in batch.drafts)
+        head = await connection.fetchrow(_SQL["open"], batch.shard, batch.epoch, loads)
+        if head is None:
+            raise FencedError
+        if head["next_offset"] != batch.first_offset:
+            raise MovedError(head["next_offset"])
+        if head["register_version"] != batch.register_version:
+            raise RegisterMovedError
+        recorded_at: datetime = max(clock.now(head["now"]), head["last_recorded_at"])
+        if batch.drafts:
+            await _add_entries(connection, batch, head["next_pos"], recorded_at)
+        await _add_rest(connection, batch, head["next_pos"], recorded_at)
+        await _close(connection, batch, recorded_at, lease)
+    return recorded_at
+
+
+async def _add_entries(connection: Connection, batch: Batch, next_pos: int, recorded_at: datetime) -> None:
+    drafts, shard = batch.drafts, batch.shard
+    ids = [draft.event_id for draft in drafts]
+    places = range(next_pos, next_pos + len(drafts))
+    done = await connection.execute(
+        _SQL["add_events"], ids, [shard] * len(ids), list(places), [draft.digest for draft in drafts]
+    )
+    if done != f"INSERT 0 {len(ids)}":
+        taken = await connection.fetch(_SQL["taken"], ids, shard, next_pos)
+        raise IdsTakenError({row["event_id"]: row["digest"] for row in taken})
+    rows_of_ledger = []
+    for pos, draft in zip(places, drafts, strict=True):
+        occurred_at = draft.occurred_at or recorded_at
+        version = draft.load.version if draft.load else batch.register_version
+        leaf = leaf_hash(
+            shard=shard, position=pos, event_id=draft.event_id, type=draft.type, occurred_at=occurred_at,
+            recorded_at=recorded_at, offset=draft.offset, register_version=version, body=draft.body,
+            commitment=draft.commitment, tags=draft.tags,
+        )  # fmt: skip
+        rows_of_ledger.append(
+            (shard, pos, draft.event_id, draft.type, occurred_at, recorded_at, draft.offset, version,
+             draft.body, draft.commitment, draft.tags, leaf)
+        )  # fmt: skip
+    await _copy(connection, "ledger", rows_of_ledger)
+    await _copy(
+        connection,
+        "entry_subject",
+        [(shard, pos, *row) for pos, draft in zip(places, drafts, strict=True) for row in draft.subjects],
+    )
+    await _copy(
+        connection,
+        "payload",
+        [(shard, pos, *row) for pos, draft in zip(places, drafts, strict=True) for row in draft.payloads],
+    )
+    for pos, draft in zip(places, drafts, strict=True):
+        if draft.load:
+            await connection.execute(
+                _SQL["add_register"], draft.load.version, shard, pos, draft.event_id, draft.load.digest,
+                draft.load.valid_from or recorded_at, recorded_at, draft.load.document,
+            )  # fmt: skip
+
+
+async def _add_rest(connection: Connection, batch: Batch, next_pos: int, recorded_at: datetime) -> None:
+    shard = batch.shard
+    quarantined = [(item, None) for item in batch.rejected] + [
+        (draft.quarantined, pos) for pos, draft in enumerate(batch.drafts, next_pos) if draft.quarantined
+    ]
+    await _copy(
+        connection,
+        "quarantine",
+        [
+            (shard, item.offset, item.reason, item.detail, item.event_id, pos, recorded_at, item.record)
+            for item, pos in quarantined
+        ],
+    )
+    await _copy(connection, "duplicate", [(shard, item.offset, item.event_id) for item in batch.duplicates])
+    await _copy(connection, "hole", [(shard, *hole) for hole in batch.holes])
+
+
+async def _close(connection: Connection, batch: Batch, recorded_at: datetime, lease: timedelta) -> None:
+    last = batch.last
+    done = await connection.execute(
+        _SQL["close"], batch.shard, batch.epoch, batch.first_offset, batch.next_offset, len(batch.drafts),
+        len(batch.duplicates), len(batch.rejected), sum(end - start for start, end in batch.holes), recorded_at, lease,
+        last.offset if last else None, last.timestamp if last else None, last.digest if last else None,
+    )  # fmt: skip
+    if done != "UPDATE 1":
+        raise FencedError
+
+
+async def _copy(connection: Connection, table: str, rows: list[tuple[Any, ...]]) -> None:
+    if rows:
+        await connection.copy_records_to_table(table, records=rows, schema_name="consent")
+
+
+async def read_register(connection: Connection) -> tuple[int, dict[str, Any]]:
+    """Return version and document of the register in force; version 0 and nothing when none was ever loaded."""
+    row = await connection.fetchrow(_SQL["register"])
+    return (row["version"], row["document"]) if row else (0, {})
+
+
+async def register_version(connection: Connection) -> int:
+    """Return the version of the register in force, 0 when there is none."""
+    version: int = await connection.fetchval(_SQL["register_version"])
+    return version

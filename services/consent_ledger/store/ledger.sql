@@ -1,0 +1,65 @@
+-- name: add_shard
+INSERT INTO shard_head (shard, topic, partition, start_offset, next_offset)
+VALUES ($1, $2, $3, $4, $4)
+ON CONFLICT DO NOTHING;
+
+-- name: silent_owner
+-- The back end of an owner whose lease has passed: it may be stopped inside a transaction and hold the head row.
+SELECT a.pid
+  FROM shard_head h
+  JOIN pg_stat_activity a ON a.pid = h.owner_pid AND a.application_name = 'consent_recorder'
+ WHERE h.shard = $1 AND (h.lease_until < clock_timestamp() OR h.owner = $2) AND a.pid <> pg_backend_pid();
+
+-- name: terminate
+SELECT pg_terminate_backend($1, 5000);
+
+-- name: claim
+UPDATE shard_head
+   SET epoch = epoch + 1, owner = $2, owner_pid = pg_backend_pid(), lease_until = clock_timestamp() + $3::interval
+ WHERE shard = $1 AND (lease_until < clock_timestamp() OR owner = $2)
+RETURNING epoch, next_offset, last_offset, last_timestamp, last_digest;
+
+-- name: renew
+UPDATE shard_head SET lease_until = clock_timestamp() + $3::interval
+ WHERE shard = ANY($1::int[]) AND owner = $2
+RETURNING shard, epoch;
+
+-- name: release
+UPDATE shard_head SET lease_until = '-infinity' WHERE owner = $1;
+
+-- name: open
+SELECT register_version, next_offset, next_pos, last_recorded_at, now FROM open_shard($1, $2, $3);
+
+-- name: add_events
+-- Sorted, so that two recorders with ids in common wait for each other and never in a circle.
+INSERT INTO event (event_id, shard, pos, digest)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bytea[]) AS e (event_id, shard, pos, digest)
+ ORDER BY event_id
+ON CONFLICT DO NOTHING;
+
+-- name: taken
+-- Without those that this very transaction has just written, from position $3 of shard $2 on.
+SELECT event_id, digest FROM event WHERE event_id = ANY($1::uuid[]) AND NOT (shard = $2 AND pos >= $3);
+
+-- name: add_register
+INSERT INTO register (version, shard, pos, event_id, digest, valid_from, recorded_at, document)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: close
+UPDATE shard_head
+   SET next_offset = $4, next_pos = next_pos + $5, duplicates = duplicates + $6, rejected = rejected + $7,
+       holes = holes + $8, last_recorded_at = $9, lease_until = clock_timestamp() + $10::interval,
+       last_offset = coalesce($11, last_offset), last_timestamp = coalesce($12, last_timestamp),
+       last_digest = coalesce($13, last_digest)
+ WHERE shard = $1 AND epoch = $2 AND next_offset = $3;
+
+-- name: register
+SELECT version, document FROM register ORDER BY version DESC LIMIT 1;
+
+-- name: register_version
+SELECT coalesce(max(version), 0) FROM register;
+
+-- name: heads
+SELECT shard, topic, partition, start_offset, next_offset, next_pos, duplicates, rejected, holes, epoch, owner,
+       lease_until > clock_timestamp() AS owned, last_recorded_at
+  FROM shard_head ORDER BY shard;

@@ -1,0 +1,49 @@
+"""What may be known about the ledger as a whole: the register and its versions, and how fresh the view is."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import statements
+
+_SQL = statements.load(__file__)
+
+
+class RegisterVersion(NamedTuple):
+    """One load of the register: an entry of the control shard."""
+
+    version: int
+    digest: bytes
+    valid_from: datetime
+    recorded_at: datetime
+    shard: int
+    position: int
+
+
+class Progress(NamedTuple):
+    """The version of the register in force and the one that the view has come to, 0 where none was ever loaded.
+
+    `horizon_age_s` None: the view has not yet caught up with Kafka once.
+    """
+
+    register_version: int
+    view_version: int
+    horizon_age_s: float | None
+
+
+async def register_versions(connection: Connection) -> list[RegisterVersion]:
+    """Return all versions, the one in force last."""
+    return [RegisterVersion(*row) for row in await connection.fetch(_SQL["versions"])]
+
+
+async def register_document(connection: Connection, version: int) -> dict[str, Any]:
+    """Return the whole register that a version brought into force."""
+    document: dict[str, Any] = await connection.fetchval(_SQL["document"], version)
+    return document
+
+
+async def progress(connection: Connection) -> Progress:
+    """Return how far the ledger has come."""
+    row = await connection.fetchrow(_SQL["progress"])
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    return Progress(*row)

@@ -1,0 +1,272 @@
+"""What the viewer reads and writes: entries in, dossiers, views and outbox out, all in one transaction at a time."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
+
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import statements
+
+_SQL = statements.load(__file__)
+
+Place: TypeAlias = tuple[int, int]
+
+
+class Subject(NamedTuple):
+    """One identifier of an entry, as one controller knows it."""
+
+    role: str
+    type: str
+    shared: bool
+    hash: bytes
+
+
+class Entry(NamedTuple):
+    """An entry of the ledger without what is personal in it, and its identifiers by controller."""
+
+    shard: int
+    pos: int
+    event_id: UUID
+    type: str
+    occurred_at: datetime
+    recorded_at: datetime
+    register_version: int
+    body: bytes
+    subjects: dict[str, tuple[Subject, ...]]
+
+    @property
+    def place(self) -> Place:
+        return (self.shard, self.pos)
+
+
+class Row(NamedTuple):
+    """What the view says of one address. `seq` orders the versions of a row for ever."""
+
+    hash: bytes
+    controller: str
+    type: str
+    q: int
+    seq: int
+    register_version: int
+    shard: int
+    pos: int
+    recorded_at: datetime
+    decisions: bytes
+
+
+class StoredRow(NamedTuple):
+    """A row as it is before a fold, as far as a fold needs it."""
+
+    register_version: int
+    shard: int
+    pos: int
+    recorded_at: datetime
+    decisions: bytes
+
+
+class StoredDossier(NamedTuple):
+    """A dossier as it is before a fold."""
+
+    controller: str
+    facts: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class Head:
+    """The viewer's places. Read at the beginning of a transaction, changed by a fold, written at its end."""
+
+    epoch: int
+    applied: list[int]
+    seq: int
+    next_dossier: int
+    register_version: int
+    sweep_controllers: list[str]
+    sweep_from: int
+    now: datetime
+
+
+@dataclass(slots=True)
+class Changes:
+    """All that one fold writes."""
+
+    idents: dict[bytes, int] = field(default_factory=dict)
+    merged: dict[int, int] = field(default_factory=dict)
+    dossiers: dict[int, tuple[str, bytes, datetime | None]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    waiting: list[tuple[UUID, int, int]] = field(default_factory=list)
+
+
+class FencedError(Exception):
+    """Another viewer owns the view now."""
+
+
+async def claim(connection: Connection, owner: str, lease: timedelta) -> int | None:
+    """Take over the view if its owner's lease has passed (or is the caller's own); return the new epoch, else None."""
+    for row in await connection.fetch(_SQL["silent_owner"], owner):
+        async with connection.transaction():
+            await connection.execute("SET LOCAL ROLE NONE")
+            await connection.execute(_SQL["terminate"], row["pid"])
+    epoch: int | None = await connection.fetchval(_SQL["claim"], owner, lease)
+    return epoch
+
+
+async def renew(connection: Connection, epoch: int, lease: timedelta) -> None:
+    """Lengthen the lease. Raises `FencedError`."""
+    if await connection.execute(_SQL["renew"], epoch, lease) != "UPDATE 1":
+        raise FencedError
+
+
+async def release(connection: Connection, owner: str) -> None:
+    """Give up the view, so that another need not wait for the lease."""
+    await connection.execute(_SQL["release"], owner)
+
+
+async def has_news(connection: Connection, now: datetime) -> bool:
+    """Whether a fold would find anything: new entries, a sweep, something due at `now`."""
+    news: bool = await connection.fetchval(_SQL["news"], now)
+    return news
+
+
+async def open_head(connection: Connection, epoch: int) -> Head:
+    """Lock the view to the end of the transaction. Raises `FencedError`."""
+    row = await connection.fetchrow(_SQL["open"])
+    assert row is not None  # noqa: S101 - the row is made by the migration
+    if row["epoch"] != epoch:
+        raise FencedError
+    return Head(**dict(row))
+
+
+async def heads(connection: Connection) -> dict[int, int]:
+    """Return the next position of every shard."""
+    return {row["shard"]: row["next_pos"] for row in await connection.fetch(_SQL["heads"])}
+
+
+async def entries(connection: Connection, ranges: Sequence[tuple[int, int, int]]) -> list[Entry]:
+    """Return the entries of ranges (shard, from position, up to position), in order of shard and position."""
+    columns = [list(column) for column in zip(*ranges, strict=True)] if ranges else [[], [], []]
+    rows = await connection.fetch(_SQL["entries"], *columns)
+    subjects: dict[Place, dict[str, tuple[Subject, ...]]] = {}
+    for place, group in groupby(await connection.fetch(_SQL["subjects"], *columns), key=lambda row: (row[0], row[1])):
+        subjects[place] = {
+            controller: tuple(Subject(row[3], row[4], row[5], row[6]) for row in rows_of_one)
+            for controller, rows_of_one in groupby(group, key=lambda row: row[2])
+        }
+    return [Entry._make([*row, subjects.get((row[0], row[1]), {})]) for row in rows]
+
+
+async def entries_at(connection: Connection, places: Iterable[Place]) -> list[Entry]:
+    """Return single entries."""
+    return await entries(connection, [(shard, pos, pos + 1) for shard, pos in places])
+
+
+async def payloads(connection: Connection, places: Sequence[Place]) -> dict[Place, list[tuple[str, UUID, bytes]]]:
+    """Return the ciphertexts of entries as (controller, person, ciphertext)."""
+    found: dict[Place, list[tuple[str, UUID, bytes]]] = {}
+    rows = await connection.fetch(_SQL["payloads"], [shard for shard, _ in places], [pos for _, pos in places])
+    for row in rows:
+        found.setdefault((row["shard"], row["pos"]), []).append((row["controller"], row["person"], row["ciphertext"]))
+    return found
+
+
+async def places(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, Place]:
+    """Return where events stand in the ledger; those that do not are missing from the answer."""
+    rows = await connection.fetch(_SQL["places"], list(event_ids))
+    return {row["event_id"]: (row["shard"], row["pos"]) for row in rows}
+
+
+async def take_waiting(connection: Connection, event_ids: Collection[UUID]) -> list[tuple[UUID, int, int]]:
+    """Return and forget which entries wait for one of these events: (event, shard, position of the waiting entry)."""
+    return [tuple(row) for row in await connection.fetch(_SQL["waiting"], list(event_ids))]
+
+
+async def idents(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, int]:
+    """Return the dossier of each address that has one."""
+    return dict(map(tuple, await connection.fetch(_SQL["idents"], list(hashes))))
+
+
+async def dossiers(connection: Connection, ids: Collection[int]) -> dict[int, StoredDossier]:
+    """Return dossiers by id."""
+    return {row[0]: StoredDossier(row[1], row[2]) for row in await connection.fetch(_SQL["dossiers"], list(ids))}
+
+
+async def due(connection: Connection, now: datetime, limit: int) -> list[int]:
+    """Return dossiers whose answers may have changed by time alone, the longest due first."""
+    return [row["id"] for row in await connection.fetch(_SQL["due"], now, limit)]
+
+
+async def sweep(connection: Connection, head: Head, limit: int) -> list[int]:
+    """Return the next dossiers to decide again under the register in force."""
+    rows = await connection.fetch(_SQL["sweep"], head.sweep_from, head.sweep_controllers, limit)
+    return [row["id"] for row in rows]
+
+
+async def rows(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, StoredRow]:
+    """Return the view's rows of addresses that have one."""
+    return {row[0]: StoredRow(*row[1:]) for row in await connection.fetch(_SQL["rows"], list(hashes))}
+
+
+async def register(connection: Connection, version: int) -> dict[str, Any]:
+    """Return one version of the register."""
+    document: dict[str, Any] = await connection.fetchval(_SQL["register"], version)
+    return document
+
+
+async def needs(connection: Connection) -> dict[tuple[str, str], int]:
+    """Return the register version that a stored decision must at least have been made under, by controller and purpose."""
+    return {(row[0], row[1]): row[2] for row in await connection.fetch(_SQL["needs"])}
+
+
+async def put_needs(connection: Connection, changed: Collection[tuple[str, str]], version: int) -> None:
+    """From now on, decisions on these purposes count only if made under `version` or a later one."""
+    ordered = sorted(changed)
+    await connection.execute(_SQL["put_needs"], [c for c, _ in ordered], [p for _, p in ordered], version)
+
+
+async def put(connection: Connection, head: Head, changes: Changes, lease: timedelta) -> None:
+    """Write one fold and move the places with it. Raises `FencedError`."""
+    if changes.merged:
+        pairs = sorted(changes.merged.items())
+        await connection.execute(_SQL["merge_idents"], [old for old, _ in pairs], [new for _, new in pairs])
+        await connection.execute(_SQL["drop_dossiers"], list(changes.merged))
+    if changes.idents:
+        await connection.execute(_SQL["put_idents"], *_columns(sorted(changes.idents.items())))
+    if changes.dossiers:
+        ordered = [(id_, *dossier) for id_, dossier in sorted(changes.dossiers.items())]
+        await connection.execute(_SQL["put_dossiers"], *_columns(ordered))
+    if changes.rows:
+        # Sorted by the key of the table: neighbouring rows share pages.
+        await connection.execute(_SQL["put_rows"], *_columns(sorted(changes.rows)))
+        await connection.execute(_SQL["put_outbox"], *_columns([(row.q, row.seq, row.hash) for row in changes.rows]))
+    if changes.waiting:
+        await connection.execute(_SQL["wait"], *_columns(changes.waiting))
+    done = await connection.execute(
+        _SQL["close"], head.epoch, head.applied, head.seq, head.next_dossier, head.register_version,
+        head.sweep_controllers, head.sweep_from, lease,
+    )  # fmt: skip
+    if done != "UPDATE 1":
+        raise FencedError
+
+
+def _columns(rows_: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows_, strict=True)]
+
+
+async def recorded(connection: Connection) -> dict[int, tuple[int, int]]:
+    """Return next offset and next position of every shard, of one snapshot."""
+    found = await connection.fetch(_SQL["recorded"])
+    return {row["shard"]: (row["next_offset"], row["next_pos"]) for row in found}
+
+
+async def move_horizon(connection: Connection, instant: datetime, covering: dict[int, int]) -> bool:
+    """State that all that Kafka held at `instant` is in the view; False while the view has not folded `covering`."""
+    there: bool = await connection.fetchval(_SQL["move_horizon"], instant, list(covering), list(covering.values()))
+    return there
+
+
+async def database_now(connection: Connection) -> datetime:
+    """Return the database's clock."""
+    now: datetime = await connection.fetchval(_SQL["clock"])
+    return now

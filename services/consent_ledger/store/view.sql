@@ -1,0 +1,143 @@
+-- name: silent_owner
+SELECT a.pid
+  FROM view_head h
+  JOIN pg_stat_activity a ON a.pid = h.owner_pid AND a.application_name = 'consent_viewer'
+ WHERE (h.lease_until < clock_timestamp() OR h.owner = $1) AND a.pid <> pg_backend_pid();
+
+-- name: terminate
+SELECT pg_terminate_backend($1, 5000);
+
+-- name: claim
+UPDATE view_head
+   SET epoch = epoch + 1, owner = $1, owner_pid = pg_backend_pid(), lease_until = clock_timestamp() + $2::interval
+ WHERE lease_until < clock_timestamp() OR owner = $1
+RETURNING epoch;
+
+-- name: renew
+UPDATE view_head SET lease_until = clock_timestamp() + $2::interval WHERE epoch = $1;
+
+-- name: release
+UPDATE view_head SET lease_until = '-infinity' WHERE owner = $1;
+
+-- name: news
+-- Whether there is anything to fold: without a lock, asked all the time.
+SELECT EXISTS (SELECT FROM shard_head h WHERE h.next_pos > coalesce(v.applied[h.shard + 1], 0))
+    OR v.sweep_controllers <> '{}'
+    OR EXISTS (SELECT FROM dossier WHERE due_at <= $1)
+  FROM view_head v;
+
+-- name: open
+SELECT epoch, applied, seq, next_dossier, register_version, sweep_controllers, sweep_from, clock_timestamp() AS now
+  FROM view_head FOR UPDATE;
+
+-- name: heads
+SELECT shard, next_pos FROM shard_head ORDER BY shard;
+
+-- name: entries
+SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body
+  FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r (shard, from_pos, to_pos)
+ CROSS JOIN LATERAL (
+       SELECT * FROM ledger WHERE shard = r.shard AND pos >= r.from_pos AND pos < r.to_pos) AS l
+ ORDER BY l.shard, l.pos;
+
+-- name: subjects
+SELECT s.shard, s.pos, s.controller, s.role, s.type, s.shared, s.hash
+  FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r (shard, from_pos, to_pos)
+ CROSS JOIN LATERAL (
+       SELECT * FROM entry_subject WHERE shard = r.shard AND pos >= r.from_pos AND pos < r.to_pos) AS s
+ ORDER BY s.shard, s.pos, s.controller, s.ordinal;
+
+-- name: payloads
+SELECT p.shard, p.pos, p.controller, p.person, p.ciphertext
+  FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos)
+  JOIN payload p USING (shard, pos);
+
+-- name: places
+SELECT event_id, shard, pos FROM event WHERE event_id = ANY($1::uuid[]);
+
+-- name: waiting
+DELETE FROM waiting WHERE ref_id = ANY($1::uuid[]) RETURNING ref_id, shard, pos;
+
+-- name: wait
+INSERT INTO waiting (ref_id, shard, pos)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[]) ON CONFLICT DO NOTHING;
+
+-- name: idents
+SELECT hash, dossier FROM ident WHERE hash = ANY($1::bytea[]);
+
+-- name: dossiers
+SELECT id, controller, facts FROM dossier WHERE id = ANY($1::bigint[]);
+
+-- name: due
+SELECT id FROM dossier WHERE due_at <= $1 ORDER BY due_at LIMIT $2;
+
+-- name: sweep
+SELECT id FROM dossier WHERE id >= $1 AND controller = ANY($2::text[]) ORDER BY id LIMIT $3;
+
+-- name: rows
+SELECT hash, register_version, shard, pos, recorded_at, decisions FROM view WHERE hash = ANY($1::bytea[]);
+
+-- name: put_idents
+INSERT INTO ident (hash, dossier)
+SELECT * FROM unnest($1::bytea[], $2::bigint[])
+ON CONFLICT (hash) DO UPDATE SET dossier = excluded.dossier;
+
+-- name: merge_idents
+UPDATE ident i SET dossier = m.survivor
+  FROM unnest($1::bigint[], $2::bigint[]) AS m (absorbed, survivor)
+ WHERE i.dossier = m.absorbed;
+
+-- name: drop_dossiers
+DELETE FROM dossier WHERE id = ANY($1::bigint[]);
+
+-- name: put_dossiers
+INSERT INTO dossier (id, controller, facts, due_at)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::timestamptz[])
+ON CONFLICT (id) DO UPDATE SET facts = excluded.facts, due_at = excluded.due_at;
+
+-- name: put_rows
+INSERT INTO view (hash, controller, type, q, seq, register_version, shard, pos, recorded_at, decisions)
+SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[], $7::int[],
+                     $8::bigint[], $9::timestamptz[], $10::bytea[])
+ON CONFLICT (hash) DO UPDATE
+   SET seq = excluded.seq, register_version = excluded.register_version, shard = excluded.shard, pos = excluded.pos,
+       recorded_at = excluded.recorded_at, decisions = excluded.decisions;
+
+-- name: put_outbox
+INSERT INTO outbox (q, seq, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]);
+
+-- name: put_needs
+INSERT INTO needs (controller, purpose, version)
+SELECT c, p, $3 FROM unnest($1::text[], $2::text[]) AS n (c, p)
+ON CONFLICT (controller, purpose) DO UPDATE SET version = excluded.version;
+
+-- name: needs
+SELECT controller, purpose, version FROM needs;
+
+-- name: register
+SELECT document FROM register WHERE version = $1;
+
+-- name: close
+UPDATE view_head
+   SET applied = $2, seq = $3, next_dossier = $4, register_version = $5, sweep_controllers = $6, sweep_from = $7,
+       lease_until = clock_timestamp() + $8::interval
+ WHERE epoch = $1;
+
+-- name: recorded
+SELECT shard, next_offset, next_pos FROM shard_head;
+
+-- name: move_horizon
+-- Only from a snapshot that has folded at least `$3` of every shard, and never backwards. True once the horizon is there.
+WITH moved AS (
+    UPDATE horizon h
+       SET instant = $1, seq = v.seq
+      FROM view_head v
+     WHERE h.instant < $1
+       AND NOT EXISTS (SELECT FROM unnest($2::int[], $3::bigint[]) AS p (shard, pos)
+                        WHERE coalesce(v.applied[p.shard + 1], 0) < p.pos)
+    RETURNING h.instant
+)
+SELECT EXISTS (SELECT FROM moved) OR (SELECT instant >= $1 FROM horizon);
+
+-- name: clock
+SELECT clock_timestamp();

@@ -1,0 +1,182 @@
+"""Ledger in, view out: the one process at a time that writes dossiers, views and the outbox."""
+
+import asyncio
+import logging
+from datetime import timedelta
+from uuid import uuid4
+
+from prometheus_client import Counter, Gauge
+
+from consent_ledger.domain import register as registers
+from consent_ledger.domain.register import Register
+from consent_ledger.domain.suppression import PURPOSES, purposes_hash, purposes_key
+from consent_ledger.runtime.clock import Clock
+from consent_ledger.runtime.keys import KeyEncryptionKeys
+from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.settings import Settings
+from consent_ledger.runtime.shards import CONTROL_SHARD
+from consent_ledger.runtime.topics import partition_of
+from consent_ledger.store import keys, view
+from consent_ledger.store.view import Changes, Entry, Head, Row
+from consent_ledger.viewer.fold import Folder
+from consent_ledger.viewer.horizon import Horizon
+from consent_ledger.viewer.place import Placer
+
+log = logging.getLogger(__name__)
+
+FOLDED = Counter("consent_folded_total", "Entries folded into the view")
+CHANGED = Counter("consent_view_rows_total", "Rows of the view written")
+OWNS_VIEW = Gauge("consent_view_owned", "1 while this process owns the view")
+
+_DUE_MAX = 500
+
+
+class Viewer:
+    """Owns the view while its lease lasts and its epoch stands; otherwise it stands by."""
+
+    def __init__(self, settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> None:
+        self._settings = settings
+        self._keks = keks
+        self._clock = clock
+        self._lease = timedelta(seconds=settings.lease_seconds)
+        self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
+        self._horizon = Horizon(settings, clock)
+        self._register: Register = registers.compile({}, 0)
+        self._needs: dict[tuple[str, str], int] = {}
+
+    async def run(self) -> None:
+        """Fold until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._horizon.run())
+            tasks.create_task(self._stand_by())
+
+    async def _stand_by(self) -> None:
+        while True:
+            connection: Connection | None = None
+            try:
+                connection = await connect(self._settings.dsn, "consent_viewer")
+                epoch = await view.claim(connection, self._owner, self._lease)
+                if epoch is not None:
+                    log.info("view claimed", extra={"owner": self._owner, "epoch": epoch})
+                    OWNS_VIEW.set(1)
+                    await self._own(connection, epoch)
+            except asyncio.CancelledError:
+                if connection is not None and not connection.is_closed():
+                    await view.release(connection, self._owner)
+                raise
+            except view.FencedError:
+                log.warning("view lost", extra={"owner": self._owner})
+            except Exception:
+                log.exception("fold failed")
+            finally:
+                OWNS_VIEW.set(0)
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(self._settings.lease_seconds / 20)
+
+    async def _own(self, connection: Connection, epoch: int) -> None:
+        """Fold as the owner. Ends only by an exception; what was open then was never committed."""
+        service = await keys.service_keys(connection, self._keks)
+        placer = Placer(self._keks, service["digest"])
+        self._register = registers.compile({}, 0)
+        self._needs = await view.needs(connection)
+        renewed = asyncio.get_running_loop().time()
+        while True:
+            now = asyncio.get_running_loop().time()
+            if now - renewed > self._settings.lease_seconds / 4:
+                await view.renew(connection, epoch, self._lease)
+                renewed = now
+            if await view.has_news(connection, self._clock.now()):
+                async with connection.transaction():
+                    await self._fold(connection, epoch, placer)
+            else:
+                await asyncio.sleep(self._settings.poll_ms / 1000)
+
+    async def _fold(self, connection: Connection, epoch: int, placer: Placer) -> None:
+        head = await view.open_head(connection, epoch)
+        now = self._clock.now(head.now)
+        entries = await self._read(connection, head)
+        await self._use_register(connection, head, entries)
+        placed = await placer.place(connection, entries, head.applied)
+        revisit = await view.due(connection, now, _DUE_MAX)
+        revisit += await self._sweep(connection, head)
+        folder = Folder(self._register, self._newest_needs(), self._settings.partitions)
+        changes = await folder.fold(connection, head, placed.arrivals, revisit, now)
+        changes.waiting = placed.waiting
+        self._announce_purposes(head, changes, entries)
+        await view.put(connection, head, changes, self._lease)
+        FOLDED.inc(len(entries))
+        CHANGED.inc(len(changes.rows))
+
+    async def _read(self, connection: Connection, head: Head) -> list[Entry]:
+        """Read the next entries of every shard and move `applied` past them."""
+        heads = await view.heads(connection)
+        head.applied += [0] * (max(heads, default=0) + 1 - len(head.applied))
+        ranges = []
+        for shard, next_pos in heads.items():
+            end = min(next_pos, head.applied[shard] + self._settings.fold_max)
+            if end > head.applied[shard]:
+                ranges.append((shard, head.applied[shard], end))
+                head.applied[shard] = end
+        return await view.entries(connection, ranges) if ranges else []
+
+    async def _use_register(self, connection: Connection, head: Head, entries: list[Entry]) -> None:
+        """Take a newly loaded register into use: from here on, older decisions on what it changed count as no."""
+        newest = max((entry.register_version for entry in entries if entry.shard == CONTROL_SHARD), default=0)
+        version = max(newest, head.register_version)
+        if version == self._register.version:
+            return
+        register = registers.compile(await view.register(connection, version), version)
+        if version > head.register_version:
+            old = await self._compiled(connection, head.register_version)
+            changed = registers.changed_purposes(old, register)
+            await view.put_needs(connection, changed, version)
+            self._needs |= dict.fromkeys(changed, version)
+            concerned = {controller for controller, _ in changed}
+            head.sweep_controllers = sorted(concerned.union(head.sweep_controllers))
+            head.sweep_from = 0
+            head.register_version = version
+            log.info("register in force", extra={"version": version, "changed_purposes": len(changed)})
+        self._register = register
+
+    async def _compiled(self, connection: Connection, version: int) -> Register | None:
+        if version == 0:
+            return None
+        if version == self._register.version:
+            return self._register
+        return registers.compile(await view.register(connection, version), version)
+
+    async def _sweep(self, connection: Connection, head: Head) -> list[int]:
+        """Return the next dossiers that a register load concerns, and move the sweep past them."""
+        if not head.sweep_controllers:
+            return []
+        ids = await view.sweep(connection, head, self._settings.sweep_chunk)
+        if len(ids) < self._settings.sweep_chunk:
+            log.info("sweep done", extra={"version": head.register_version})
+            head.sweep_controllers, head.sweep_from = [], 0
+        else:
+            head.sweep_from = ids[-1] + 1
+        return ids
+
+    def _newest_needs(self) -> dict[str, int]:
+        newest: dict[str, int] = {}
+        for (controller, _), version in self._needs.items():
+            newest[controller] = max(version, newest.get(controller, 0))
+        return newest
+
+    def _announce_purposes(self, head: Head, changes: Changes, entries: list[Entry]) -> None:
+        """Put the record of what holds for an address with nothing on record into the view, for changed controllers."""
+        load = next((entry for entry in reversed(entries) if entry.shard == CONTROL_SHARD), None)
+        if load is None:
+            return
+        for controller, version in sorted(self._newest_needs().items()):
+            if version == head.register_version:
+                key = purposes_key(controller)
+                head.seq += 1
+                changes.rows.append(
+                    Row(
+                        hash=purposes_hash(controller), controller=controller, type=PURPOSES,
+                        q=partition_of(key, self._settings.partitions), seq=head.seq, register_version=version,
+                        shard=load.shard, pos=load.pos, recorded_at=load.recorded_at, decisions=b"{}",
+                    )
+                )  # fmt: skip

@@ -1,0 +1,81 @@
+"""Real servers for the tests: one Kafka and one PostgreSQL per run, started when the first test asks for them.
+
+With CONSENT_TEST_SERVERS=external those of CONSENT_KAFKA_BOOTSTRAP_SERVERS and CONSENT_DATABASE_URL, a superuser's, are
+used instead.
+"""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from consent_ledger.runtime.local import Kafka, Postgres
+
+EXTERNAL = os.environ.get("CONSENT_TEST_SERVERS", "local") == "external"
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Bootstrap servers of the run's Kafka."""
+    if EXTERNAL:
+        yield os.environ["CONSENT_KAFKA_BOOTSTRAP_SERVERS"]
+        return
+    with Kafka() as server:
+        yield server.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of the run's PostgreSQL for its superuser."""
+    if EXTERNAL:
+        yield os.environ["CONSENT_DATABASE_URL"]
+        return
+    with Postgres() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: str) -> AsyncIterator[str]:
+    """Name of a database that has been migrated and that nobody is connected to."""
+    from consent_ledger.store.migrate import migrate  # noqa: PLC0415 - tests without a database do not need the store.
+
+    name = _unique("template")
+    await _execute(postgres, f"CREATE DATABASE {name}")
+    await migrate(url_of(postgres, name))
+    yield name
+    await _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(postgres: str, template: str) -> AsyncIterator[str]:
+    """URL of a fresh, migrated database of this test's own, for its superuser."""
+    name = _unique("test")
+    await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield url_of(postgres, name)
+    await _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Begin the names of this test's topics, which no other test has."""
+    return f"{_unique('test')}."
+
+
+def url_of(server: str, database: str) -> str:
+    """Return the URL of another database on the same server."""
+    return urlsplit(server)._replace(path=f"/{database}").geturl()
+
+
+def _unique(what: str) -> str:
+    return f"consent_{what}_{uuid.uuid4().hex[:12]}"
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
