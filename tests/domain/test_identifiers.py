@@ -2,24 +2,29 @@
 
 Seen to fail: lower() removed from the plain path; the "--" look-ahead removed; the reserved endings not asked; the
 check of a leading 0 removed from the phone's plain path; the second validation of an international local part removed;
-NFKC removed from phones; `_UNFIT` not applied to raw values.
+NFKC removed from phones; one pass instead of several over phones; `_UNFIT` not applied to raw values.
 """
 
 import string
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from consent_ledger.domain import identifiers
 from consent_ledger.domain.errors import IdentifierError
 from consent_ledger.domain.identifiers import TYPES, normalise, normalise_or_raw
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 LOCAL = string.ascii_letters + string.digits + "._+-'!@ "
 plain_locals = st.text(LOCAL, min_size=1, max_size=20)
 plain_domains = st.lists(st.text("aBz09-xn", min_size=1, max_size=8), min_size=1, max_size=4).map(".".join)
-endings = st.sampled_from(["be", "example", "com", "test", "local", "invalid", "onion", "c0", "0", "x-", "-x", "XN--P1AI"])
+endings = st.sampled_from(
+    ["be", "example", "com", "test", "local", "invalid", "onion", "c0", "0", "x-", "-x", "XN--P1AI"]
+)
 addresses = st.builds("{}@{}.{}".format, plain_locals, plain_domains, endings)
-numbers = st.builds("+{}{}".format, st.sampled_from([*range(1, 100), *range(210, 1000)]), st.text("0123456789", max_size=13))
+numbers = st.builds(
+    "+{}{}".format, st.sampled_from([*range(1, 100), *range(210, 1000)]), st.text("0123456789", max_size=13)
+)
 
 
 def outcome(rule: object, *arguments: str) -> str:
@@ -48,9 +53,9 @@ def test_an_email_address_has_one_form(given: str, normal: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "an", "an@", "@example.be", "an@@example.be", "an@example", "an@example..be", "an@-example.be", "an @example.be",
-     "An <an@example.be>", "an@[192.0.2.1]", "an@example.be\x00", "an\n@example.be", "an@localhost", "a" * 250 + "@example.be",
-     "an@xn--0.be", "\ud800@example.be"],
+    ["", "an", "an@", "@example.be", "an@@example.be", "an@example", "an@example..be", "an@-example.be",
+     "an @example.be", "An <an@example.be>", "an@[192.0.2.1]", "an@example.be\x00", "an\n@example.be", "an@localhost",
+     "a" * 250 + "@example.be", "an@xn--0.be", "\ud800@example.be"],
 )  # fmt: skip
 def test_what_is_no_email_address_is_refused(value: str) -> None:
     with pytest.raises(IdentifierError):
@@ -106,6 +111,14 @@ def test_the_short_way_of_a_phone_number_ends_where_the_library_does(number: str
     assert outcome(normalise, "phone", number) == outcome(identifiers._phone_by_library, number)
 
 
+@given(numbers)
+@example("+310087755741")
+def test_a_phone_number_once_normalised_stays(number: str) -> None:
+    normal = outcome(normalise, "phone", number)
+
+    assert normal == "refused" or normalise("phone", normal) == normal
+
+
 def test_a_postal_address_is_folded_to_upper_case_and_single_spaces() -> None:
     said = " 1930  Zaventem,\n Leuvensesteenweg 1 bus é "
 
@@ -129,7 +142,10 @@ def test_an_unknown_type_is_refused() -> None:
         normalise("fax", "+32470112233")
 
 
-@given(st.sampled_from(TYPES), st.one_of(st.text(max_size=40), addresses, st.builds("{}@example.be".format, st.text(max_size=12))))
+@given(
+    st.sampled_from(TYPES),
+    st.one_of(st.text(max_size=40), addresses, st.builds("{}@example.be".format, st.text(max_size=12))),
+)
 @example("email", "İ@example.be")
 @example("email", "ẞ\u0323\u0307@example.be")
 @example("postal", "ŉ \u0390")
@@ -145,11 +161,13 @@ def test_normalising_again_changes_nothing(type: str, value: str) -> None:
 
 @given(st.sampled_from(TYPES), st.text(min_size=6, max_size=40))
 def test_no_error_tells_the_value(type: str, value: str) -> None:
+    raised: IdentifierError | None = None
     try:
         normalise(type, value)
     except IdentifierError as error:
-        assert value not in str(error)
-        assert error.__cause__ is None
+        raised = error
+
+    assert raised is None or (value not in str(raised) and raised.__cause__ is None)
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,24 @@ counted one too far; the merge keeping only the last value; the token of a strin
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from consent_ledger.domain import strictjson
-from consent_ledger.domain.strictjson import Repeated, read, read_exactly
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from consent_ledger.domain import strictjson
+from consent_ledger.domain.strictjson import Repeated, read, read_exactly
+
 keys = st.text(st.sampled_from('ab:"\\/é\x7f😀'), max_size=3)
-scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(st.sampled_from('x:"\\/,{}[]é\n😀'), max_size=5)
-documents = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=12)
+texts = st.text(":x", max_size=3)
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(st.sampled_from('x:"\\/,{}[]é\n😀'), max_size=5)
+)
+documents = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=12
+)
 
 
 def flaw(raw: bytes) -> str | None:
@@ -23,35 +30,25 @@ def flaw(raw: bytes) -> str | None:
     return found.reason if found else None
 
 
-@given(documents, st.booleans(), st.sampled_from([None, 1, "\t"]))
-def test_both_ways_of_reading_agree(document: Any, ascii: bool, indent: Any) -> None:
-    raw = json.dumps(document, ensure_ascii=ascii, indent=indent).encode()
+@given(
+    documents, st.sampled_from([{}, {"ensure_ascii": False}, {"indent": 1}, {"ensure_ascii": False, "indent": "\t"}])
+)
+def test_both_ways_of_reading_agree(document: Any, style: dict[str, Any]) -> None:
+    raw = json.dumps(document, **style).encode()
 
     assert read(raw) == read_exactly(raw)
 
 
 @given(documents)
 def test_what_is_in_order_is_read_as_it_is(document: Any) -> None:
-    def as_read(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: as_read(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [as_read(item) for item in value]
-        if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
-            return str(value)
-        return value
-
-    value, found = read(json.dumps(document).encode())
-
-    assert found is None
-    assert value == as_read(document)
+    assert read(json.dumps(document).encode()) == (document, None)
 
 
-@given(keys, documents, documents, st.booleans(), st.text(":x", max_size=3))
-@example(":", 1, 1, True, ":")
-def test_a_repeated_key_is_always_found(key: str, first: Any, second: Any, ascii: bool, beside: str) -> None:
-    def dump(value: Any) -> str:
-        return json.dumps(value, ensure_ascii=ascii)
+@given(keys, documents, documents, st.sampled_from([json.dumps, json.JSONEncoder(ensure_ascii=False).encode]), texts)
+@example(":", 1, 1, json.dumps, ":")
+def test_a_repeated_key_is_always_found(
+    key: str, first: Any, second: Any, dump: Callable[[Any], str], beside: str
+) -> None:
 
     raw = f"{{{dump(key)}:{dump(first)},{dump(key + 'z')}:{dump(beside)},{dump(key)}:{dump(second)}}}".encode()
 
@@ -74,13 +71,13 @@ def test_a_repeated_key_keeps_all_its_values() -> None:
     assert isinstance(value["a"], Repeated)
 
 
-@pytest.mark.parametrize("text", ["1.0", "-0.10", "1e5", "1E400", "100000000000000000000", "-9223372036854775809", "9" * 5000])
-def test_a_number_that_is_no_integer_of_64_bits_keeps_its_text(text: str) -> None:
+@pytest.mark.parametrize("text", ["1.0", "-0.10", "1e5", "1E400", "9" * 5000])
+def test_a_number_that_is_no_integer_keeps_its_text(text: str) -> None:
     assert read(f'{{"a":{text}}}'.encode()) == ({"a": text}, None)
 
 
-@pytest.mark.parametrize("number", [0, -1, 2**64 - 1, -(2**63)])
-def test_an_integer_of_64_bits_is_an_integer(number: int) -> None:
+@pytest.mark.parametrize("number", [0, -1, 2**64, -(2**64), 10**4000])
+def test_an_integer_is_exact(number: int) -> None:
     assert read(str(number).encode()) == (number, None)
 
 
@@ -104,7 +101,8 @@ def test_brackets_in_strings_and_beside_each_other_are_not_depth() -> None:
 @pytest.mark.parametrize("depth", [100, 100_000])
 def test_any_depth_is_survived(depth: int) -> None:
     assert flaw(b"[" * depth + b"]" * depth) == "TOO_DEEP"
-    assert flaw(b'{"a":' * depth) == "NOT_JSON"
+    assert read(b'{"a":' * depth).value is None
+    assert read(b"]" * depth).value is None
 
 
 @pytest.mark.parametrize("tail", [b'"', b'\\"', b"\\", b"", b'"]'])
@@ -117,8 +115,9 @@ def test_a_string_without_end_is_read_in_one_pass(tail: bytes) -> None:
     [
         (b"", "NOT_JSON"), (b"{", "NOT_JSON"), (b"nonsense", "NOT_JSON"), (b"[1] 2", "NOT_JSON"), (b"NaN", "NOT_JSON"),
         (b"[Infinity]", "NOT_JSON"), (b"01", "NOT_JSON"), (b"{'a':1}", "NOT_JSON"), (b'"a\x00b"', "NOT_JSON"),
-        (b'"\\ud800"', "SURROGATE"), (b'{"\\udc00x":1}', "SURROGATE"), (b'["a\\u0000b"]', "NUL"), (b'{"\\u0000":1}', "NUL"),
-        (b'"\xff"', "NOT_UTF8"), (b'"\xed\xa0\x80"', "NOT_UTF8"), ("{}".encode("utf-16"), "NOT_UTF8"),
+        (b'"\\ud800"', "SURROGATE"), (b'{"\\udc00x":1}', "SURROGATE"), (b'["a\\u0000b"]', "NUL"),
+        (b'{"\\u0000":1}', "NUL"), (b'"\xff"', "NOT_UTF8"), (b'"\xed\xa0\x80"', "NOT_UTF8"),
+        ("{}".encode("utf-16"), "NOT_UTF8"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_has_a_name(raw: bytes, reason: str) -> None:

@@ -1,7 +1,7 @@
 """A real Kafka starts from jars that are verified each time, and keeps what it acknowledged.
 
-Seen to fail: jars taken without a look at their checksum; a download left in its place before it is verified; each
-waiting process fetching again; the broker's session left at its default; `message.max.bytes` of the topic not obeyed.
+Seen to fail: jars taken without a look at their checksum; a download put in its place before it is verified; all jars
+fetched again by each that waited; the settings given not passed on; a listener on every address.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """What a start starts ends with it, however the process that asked for it ends, and only that.
 
-Seen to fail: a guard that does not watch its input; no PR_SET_PDEATHSIG; no look at the parent where the input stays
-open; leftovers not ended by the next start; the time of creation not compared; the command line not compared; no sweep.
+Seen to fail: a guard that does not watch its input; one that does not look at its parent; no PR_SET_PDEATHSIG;
+leftovers not ended by the next start; the time of creation not compared; the command line not compared, or only by its
+beginning; no sweep; a living owner not respected; no close after a failed start; a close that waits for the start.
 """
 
 import asyncio
@@ -37,13 +38,20 @@ STARTS_ONE = """
 import json, os, pathlib, sys, time
 from consent_ledger.runtime.local import Postgres, homes
 
-server = Postgres(pathlib.Path(sys.argv[1]))
+server = Postgres(pathlib.Path(sys.argv[1]) if sys.argv[1:] else None)
 server.start()
-if sys.argv[2] == "fork" and os.fork() == 0:
-    time.sleep(600)
+"""
+TELLS = """
 state = homes.read_state(server.home)
 print(json.dumps([state.guard.pid, state.server.pid]), flush=True)
 input()
+"""
+FORKS = """
+if os.fork() == 0:
+    time.sleep(600)
+"""
+EXECS = """
+os.execv(sys.executable, [sys.executable, "-c", "input()"])
 """
 
 
@@ -94,8 +102,8 @@ def test_servers_end_with_a_parent_that_is_killed_and_the_next_start_sweeps_what
     assert [home.name for home in (own_cache / "run").iterdir()] == ["lock"]
 
 
-def test_servers_end_with_their_parent_though_its_child_still_holds_the_pipe(tmp_path: Path) -> None:
-    parent = spawn(STARTS_ONE, str(tmp_path / "pg"), "fork")
+def test_servers_end_with_their_parent_though_its_child_still_holds_the_pipe() -> None:
+    parent = spawn(STARTS_ONE + FORKS + TELLS)
     processes = [psutil.Process(pid) for pid in numbers(parent)]
     fork = next(child for child in psutil.Process(parent.pid).children() if child.pid != processes[0].pid)
 
@@ -107,8 +115,23 @@ def test_servers_end_with_their_parent_though_its_child_still_holds_the_pipe(tmp
     assert ended
 
 
-def test_a_server_ends_with_its_guard(tmp_path: Path) -> None:
-    server = Postgres(tmp_path / "pg")
+def test_a_server_ends_when_its_parent_turns_into_another_program() -> None:
+    parent = spawn(STARTS_ONE + TELLS + EXECS)
+    server = psutil.Process(numbers(parent)[1])
+    assert parent.stdin is not None
+
+    parent.stdin.write(b"go on\n")
+    parent.stdin.flush()
+    ended = all_gone([server])
+    alive = parent.poll() is None
+    parent.communicate(b"\n")
+
+    assert ended
+    assert alive
+
+
+def test_a_server_ends_with_its_guard() -> None:
+    server = Postgres()
     server.start()
     state = homes.read_state(server.home)
     assert state is not None
@@ -123,7 +146,7 @@ def test_a_server_ends_with_its_guard(tmp_path: Path) -> None:
 
 def test_the_next_start_ends_a_server_whose_guard_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(homes, "_GUARD_SECONDS", 0.5)
-    parent = spawn(STARTS_ONE, str(tmp_path / "pg"), "-")
+    parent = spawn(STARTS_ONE + TELLS, str(tmp_path / "pg"))
     guard, server = (psutil.Process(pid) for pid in numbers(parent))
     guard.suspend()
     kill(parent)
@@ -148,6 +171,26 @@ def test_a_server_started_in_a_thread_outlives_the_thread() -> None:
     server.close()
 
     assert alive
+
+
+def test_a_close_ends_a_start_under_way() -> None:
+    begun, failures = threading.Event(), list[LocalServerError]()
+    server = Postgres(report=lambda _: begun.set())
+
+    def start() -> None:
+        try:
+            server.start()
+        except LocalServerError as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    begun.wait()
+    server.close()
+    thread.join()
+
+    assert [str(failure) for failure in failures] == ["PostgreSQL was closed while it started."]
+    assert server.pid is None
 
 
 @pytest.mark.parametrize("what_differs", ["created", "command"])

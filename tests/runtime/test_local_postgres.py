@@ -1,7 +1,8 @@
 """A real PostgreSQL starts by itself, keeps what was committed, and says why when it cannot start.
 
-Seen to fail: the settings not passed on; `kill` that does not wait for the backends; `initdb` straight into its place;
-the dead postmaster's mark left; the log with details.
+Seen to fail: a setting not passed on; `kill` that leaves the backends; a half-made data directory not removed; the
+dead server's mark left; errors logged with details, or with their statement; the port not remembered; the version not
+compared.
 """
 
 import os

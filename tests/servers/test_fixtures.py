@@ -1,6 +1,6 @@
 """Every test has a migrated database and topics of its own, on the servers of the run.
 
-Seen to fail: `database` without the clone; `topic_prefix` the same for all.
+Seen to fail: `database` being the template itself; `topic_prefix` the same for all.
 """
 
 import asyncpg

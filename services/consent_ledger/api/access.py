@@ -25,7 +25,7 @@ class Access:
     async def require(self, request: Request, scope: Scope | None = None) -> ApiKey:
         """Return the caller's key if it has the scope (None: any will do).
 
-        Raises `Problem` 401 or 403, and 503 when keys cannot be read.
+        Raises `ProblemError` 401 or 403, and 503 when keys cannot be read.
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:

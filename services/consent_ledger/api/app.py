@@ -87,10 +87,11 @@ class Surround:
 
         try:
             await self._app(scope, receive, note)
-        except Exception as error:
-            log.error("request failed", extra={"error": type(error).__name__, "at": _origin(error)})  # noqa: TRY400 - the traceback would quote the message
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            failed = {"error": type(error).__name__, "at": _origin(error)}
+            log.error("request failed", extra=failed)  # noqa: TRY400 - a traceback quotes the message
             if not status:
-                answer = problems.Problem(500, "internal", "the request could not be answered").response()
+                answer = problems.ProblemError(500, "internal", "the request could not be answered").response()
                 await answer(scope, receive, note)
         finally:
             call = getattr(scope.get("route"), "path", "other")
@@ -99,5 +100,7 @@ class Surround:
 
 
 def _origin(error: Exception) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if api.__name__.split(".")[0] in frame.filename]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if api.__name__.split(".")[0] in frame.filename
+    ]
     return " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))

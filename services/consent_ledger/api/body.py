@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import Request, Response
 
-from consent_ledger.api.problems import Problem
+from consent_ledger.api.problems import ProblemError
 
 JSON: Final = "application/json"
 
@@ -14,7 +14,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the whole body. Raises `Problem` 413 as soon as it is longer than `limit` bytes."""
+    """Return the whole body. Raises `ProblemError` 413 as soon as it is longer than `limit` bytes."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
@@ -27,9 +27,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _too_large(limit: int) -> Problem:
+def _too_large(limit: int) -> ProblemError:
     # What is left of the body is not read, so the connection cannot be used again.
-    return Problem(413, "too-large", f"the body is longer than {limit} bytes", headers={"Connection": "close"})
+    return ProblemError(413, "too-large", f"the body is longer than {limit} bytes", headers={"Connection": "close"})
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

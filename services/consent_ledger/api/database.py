@@ -34,7 +34,7 @@ class Database:
         self._opening = asyncio.Lock()
 
     async def read(self, question: Callable[[Connection], Awaitable[T]]) -> T:
-        """Ask once, and once more where the connection turns out to be dead. Raises `Problem` 503."""
+        """Ask once, and once more where the connection turns out to be dead. Raises `ProblemError` 503."""
         try:
             return await self._ask(question)
         except _AWAY:

@@ -1,7 +1,6 @@
 """`POST /v1/events`: events over HTTP onto Kafka, and word from the ledger for those who wait for it."""
 
 import asyncio
-import hashlib
 import re
 import time
 from collections.abc import Sequence
@@ -14,12 +13,13 @@ from fastapi import Request, Response
 from consent_ledger.api.access import Access
 from consent_ledger.api.body import json_response, read_body
 from consent_ledger.api.database import Database
-from consent_ledger.api.problems import Problem, forbidden, urn
+from consent_ledger.api.problems import ProblemError, forbidden, urn
 from consent_ledger.api.publisher import KafkaPlace, Publisher, Record
 from consent_ledger.domain import cloudevents, events
 from consent_ledger.domain.cloudevents import Message
 from consent_ledger.domain.events import CONTROL_TYPES, Event, Rejection
 from consent_ledger.domain.refusals import UNKNOWN_SOURCE
+from consent_ledger.runtime.publish import key_of
 from consent_ledger.store import receipts
 from consent_ledger.store.api_keys import ApiKey
 from consent_ledger.store.receipts import Outcome, Sent, ShardPlace
@@ -77,7 +77,7 @@ class Intake:
         applied = {"Preference-Applied": f"wait={wait}"}
         try:
             outcomes = await self._wait(accepted, sent, before, wait)
-        except Problem:
+        except ProblemError:
             # The ledger went away meanwhile; what Kafka has is accepted all the same.
             outcomes = None
         if outcomes is None:
@@ -121,22 +121,22 @@ def _passed(places: dict[int, ShardPlace], last: dict[int, int]) -> bool:
 
 
 def _read(request: Request, body: bytes) -> list[Item]:
-    """Read the request's events. Raises `Problem` where it holds none, too many, or one that is not for publishers."""
+    """Read the request's events. Raises `ProblemError` where there is nothing to read, too much, or a load of a register."""
     media = cloudevents.media_type(request.headers.get("content-type"))
     messages = cloudevents.from_http(media, request.headers.items(), body)
     if not isinstance(messages, list):
         status = 415 if messages.reason == "BAD_CONTENT_TYPE" else 400
-        raise Problem(status, messages.reason, messages.detail)
+        raise ProblemError(status, messages.reason, messages.detail)
     if len(messages) > EVENTS_MAX:
-        raise Problem(413, "too-many", f"more than {EVENTS_MAX} events")
+        raise ProblemError(413, "too-many", f"more than {EVENTS_MAX} events")
     items = [_item(message) for message in messages]
     if items and all(item.event is None and item.rejection and item.rejection.reason in _UNREAD for item in items):
         rejection = items[0].rejection
         assert rejection is not None  # noqa: S101 - just looked
-        raise Problem(400, rejection.reason, rejection.detail)
+        raise ProblemError(400, rejection.reason, rejection.detail)
     for index, item in enumerate(items):
         if item.event is not None and item.event.type in CONTROL_TYPES:
-            raise Problem(422, "control-event", "registers are loaded by an operator, not published", index=index)
+            raise ProblemError(422, "control-event", "registers are loaded by an operator, not published", index=index)
     return items
 
 
@@ -171,14 +171,7 @@ def _wait(request: Request) -> int:
 
 def _record(item: Item) -> Record:
     assert item.event is not None  # noqa: S101 - only accepted items are sent
-    identifiers = item.event.identifiers
-    stable = f"{identifiers[0][1].type}|{identifiers[0][1].value}" if identifiers else item.event.id.hex
-    return Record(_bucket(stable), item.message.value, item.message.headers)
-
-
-def _bucket(stable: str) -> bytes:
-    """Name one of 4,096 buckets: one person's events stay in order, and nobody can be recognised by a record's key."""
-    return hashlib.sha256(stable.encode("utf-8", "surrogatepass")).hexdigest()[:3].encode()
+    return Record(key_of(item.event), item.message.value, item.message.headers)
 
 
 def _receipt(items: Sequence[Item]) -> dict[str, list[dict[str, Any]]]:

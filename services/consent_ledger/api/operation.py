@@ -6,7 +6,7 @@ from fastapi import Response
 
 from consent_ledger.api.body import json_response
 from consent_ledger.api.database import Database
-from consent_ledger.api.problems import Problem
+from consent_ledger.api.problems import ProblemError
 from consent_ledger.api.publisher import Publisher
 from consent_ledger.store import overview
 
@@ -33,7 +33,7 @@ class Operation:
         checks["kafka"] = await self._publisher.reachable()
         try:
             progress = await self._database.read(overview.progress)
-        except Problem:
+        except ProblemError:
             pass
         else:
             checks |= {"database": True, "register": progress.view_version == progress.register_version}

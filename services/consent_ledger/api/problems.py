@@ -16,7 +16,7 @@ RETRY_AFTER_SECONDS = 1
 _encode = msgspec.json.Encoder().encode
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """Ends a request with a problem document. `more` are further members, such as the index of a wrong question."""
 
     def __init__(
@@ -44,31 +44,31 @@ def urn(code: str) -> str:
     return f"urn:consent-ledger:problem:{code.lower().replace('_', '-')}"
 
 
-def unauthorized() -> Problem:
+def unauthorized() -> ProblemError:
     """No key, or none that works: which of the two is not said."""
-    return Problem(401, "unauthorized", "a valid API key is needed", headers={"WWW-Authenticate": "Bearer"})
+    return ProblemError(401, "unauthorized", "a valid API key is needed", headers={"WWW-Authenticate": "Bearer"})
 
 
-def forbidden() -> Problem:
+def forbidden() -> ProblemError:
     """The key does not reach that far: whether what was asked for exists is not said."""
-    return Problem(403, "forbidden", "the API key does not allow this")
+    return ProblemError(403, "forbidden", "the API key does not allow this")
 
 
-def unavailable(what: str) -> Problem:
+def unavailable(what: str) -> ProblemError:
     """Something the request needs is away for the moment; the same request may succeed later."""
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return Problem(503, "unavailable", f"{what} cannot be reached; try again later", headers=headers)
+    return ProblemError(503, "unavailable", f"{what} cannot be reached; try again later", headers=headers)
 
 
 def install(app: FastAPI) -> None:
     """Make every error of the application a problem document, also those that the framework raises itself."""
-    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
 
 
 async def _on_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - registered for this class
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this class
     return error.response()
 
 
@@ -76,11 +76,11 @@ async def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     phrase = HTTPStatus(error.status_code).phrase
     code = re.sub(r"[^a-z]+", "-", phrase.lower())
-    return Problem(error.status_code, code, phrase, headers=error.headers).response()
+    return ProblemError(error.status_code, code, phrase, headers=error.headers).response()
 
 
 async def _on_validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
     # Places only: the framework's own messages repeat what was sent.
     places = sorted({".".join(str(part) for part in item["loc"] if isinstance(part, str)) for item in error.errors()})
-    return Problem(422, "invalid", f"not valid: {', '.join(places)}").response()
+    return ProblemError(422, "invalid", f"not valid: {', '.join(places)}").response()

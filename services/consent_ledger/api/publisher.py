@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from consent_ledger.api.problems import Problem, unavailable
+from consent_ledger.api.problems import ProblemError, unavailable
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class Publisher:
     async def publish(self, records: Sequence[Record]) -> list[KafkaPlace]:
         """Return the places of all records once Kafka has them.
 
-        Raises `Problem` 413 for a record that the topic refuses for its size, 503 when the outcome is not known: some
-        of the records may have arrived, and publishing all of them again under their ids is harmless.
+        Raises `ProblemError` 413 for a record that the topic refuses for its size, and 503 when the outcome is not
+        known: some of the records may have arrived, and publishing all of them again under their ids is harmless.
         """
         producer = None
         try:
@@ -57,7 +57,7 @@ class Publisher:
                 ]
                 done = await asyncio.gather(*sent)
         except MessageSizeTooLargeError:
-            raise Problem(413, "too-large", "an event is larger than Kafka takes") from None
+            raise ProblemError(413, "too-large", "an event is larger than Kafka takes") from None
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("kafka does not take events", extra={"error": type(error).__name__})
             # A producer that has lost its sequence stays broken; the next request gets a new one.

@@ -1,25 +1,84 @@
 """One question to be decided: a purpose and channel for the person and address of a standing, at an instant."""
 
-from functools import cached_property
+from typing import Final
 
-from consent_ledger.domain import rules_consent
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.reasons import PRECEDENCE
-from consent_ledger.domain.register import CONSENT, Purpose, Terms
+from consent_ledger.domain.register import Purpose
 from consent_ledger.domain.standing import Standing, certainly_later
+
+SUBJECT: Final = "data-subject"
 
 
 class Case:
-    """Collects what stands in the way, what the answer rests on, and when time alone may change it."""
+    """Collects what stands in the way, what the answer rests on, and when time alone may change it.
+
+    `next` is the earliest such instant after `now`. `counting` are the consents that count now; `silent_since` is when
+    the silence clock ran out. `compelling`: a rejected objection is on record. `now` may be later than the instant of
+    the standing; the facts stay those of the standing.
+    """
+
+    __slots__ = (
+        "against", "candidates", "channel", "compelling", "counting", "next", "now", "purpose", "rests_on",
+        "silent_since", "standing", "terms",
+    )  # fmt: skip
 
     def __init__(self, standing: Standing, purpose: Purpose, channel: str, now: int) -> None:
         self.standing = standing
         self.purpose = purpose
-        self.terms: Terms = purpose.terms
+        self.terms = purpose.terms
         self.channel = channel
         self.now = now
+        self.candidates: list[tuple[Fact, str | None]] = []
+        self.counting: list[Fact] = []
         self.against: dict[str, list[Fact]] = {}
         self.rests_on: list[Fact] = []
         self.next: int | None = None
         self.compelling = False
         self.silent_since: int | None = None
+
+    @property
+    def is_consent(self) -> bool:
+        """Whether the purpose rests on consent."""
+        return self.terms.basis == "consent"
+
+    @property
+    def reason(self) -> str | None:
+        """The first code against, in precedence; None if nothing stands in the way."""
+        return min(self.against, key=PRECEDENCE.__getitem__) if self.against else None
+
+    def object(self, code: str, *facts: Fact) -> None:
+        """Put a code, and the facts that cause it, against the use."""
+        self.against.setdefault(code, []).extend(facts)
+
+    def wait_for(self, instant: int) -> None:
+        """Note an instant at which the answer may change by time alone."""
+        if instant > self.now and (self.next is None or instant < self.next):
+            self.next = instant
+
+    def is_named_in(self, permission: Fact) -> bool:
+        """Tell whether a permission lists this purpose and this channel. A wildcard lists nothing (Art. 4(11))."""
+        return (
+            permission.purposes is not None
+            and self.purpose.id in permission.purposes
+            and permission.channels is not None
+            and self.channel in permission.channels
+        )
+
+    def is_consented_anew(self, refusal: Fact) -> bool:
+        """Tell whether a fresh consent, one that counts and is the subject's own act, is later than a refusal."""
+        return any(
+            consent.origin == SUBJECT and certainly_later(consent, refusal.time, refusal.source)
+            for consent in self.counting
+        )
+
+    def is_waived(self, refusal: Fact) -> bool:
+        """Tell whether the subject took the refusal back for exactly this purpose, channel and address."""
+        return any(
+            self.is_named_in(waiver) and certainly_later(waiver, refusal.time, refusal.source)
+            for waiver in self.standing.waivers
+        )
+
+    def is_sold_anew(self, refusal: Fact) -> bool:
+        """Tell whether a relationship with this address started later than a refusal."""
+        return any(certainly_later(sale, refusal.time, refusal.source) for sale in self.standing.sales)

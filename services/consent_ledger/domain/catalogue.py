@@ -19,6 +19,7 @@ MAX_IDENTIFIERS: Final = 50
 
 Name = Annotated[str, Meta(max_length=200)]
 Names = Annotated[list[Name], Meta(max_length=1000)] | Literal["all"]
+Whole = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Personal = Meta(extra={"personal": True}, extra_json_schema={"x-personal": True})
 PersonalText = Annotated[str, Meta(max_length=10_000), Personal]
 BirthDate = Annotated[date, Personal]
@@ -40,7 +41,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What proves a declaration (Art. 7(1)): the text shown, and where the proof is kept."""
 
     text_id: Name | None = None
-    text_version: int | None = None
+    text_version: Whole | None = None
     ref: PersonalText | None = None
     language: Name | None = None
     text_hash: Name | None = None
@@ -50,7 +51,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Age(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the subject said about their age (Art. 8)."""
 
-    declared_min_age: int | None = None
+    declared_min_age: Whole | None = None
     birth_date: BirthDate | None = None
 
 
@@ -64,7 +65,7 @@ class Parental(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Fields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fields of domain.md 4.1, which any event may have."""
 
-    schema_version: int | None = None
+    schema_version: Whole | None = None
     controllers: Names | None = None
     controller_scope: Literal["entity", "group"] | None = None
     subject: Subject | None = None
@@ -198,7 +199,7 @@ class PreferenceRegisterImported(Fields, frozen=True, kw_only=True, omit_default
     register: Name
     numbers: Annotated[list[Listed], Personal] | None = None
     digest: Name | None = None
-    count: int | None = None
+    count: Whole | None = None
 
 
 class RelationshipStarted(OfSubject, frozen=True, kw_only=True, omit_defaults=True):

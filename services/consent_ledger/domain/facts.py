@@ -1,7 +1,7 @@
 """Entries as one controller's dossier keeps them: what a decision needs of them, and nothing else."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -13,10 +13,12 @@ from consent_ledger.domain.register_checks import CHANNELS
 
 SKEW: Final = 5 * durations.MINUTE
 """How far two clocks may differ (PT5M)."""
-EventId = bytes | str
-Token = bytes | str
+EventId = bytes
+"""The 16 bytes of a UUID; in files with plain names, the name in UTF-8."""
+Token = bytes
+"""An identifier in opaque form that covers its type: a keyed hash, or type|value."""
 Identifier = tuple[str, str, Token, bool]
-"""Role (subject, old, new), type, token, shared. The token is opaque and covers the type: a hash, or type|value."""
+"""Role (subject, old, new), type, token, shared."""
 _FORMAT: Final = 1
 _UNREGISTERED: Final = ""
 _LEDGER: Final = "ledger"
@@ -77,8 +79,8 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 def fact(
     *,
-    event_id: uuid.UUID | EventId,
-    type: str,  # noqa: A002 - the word of the events
+    event_id: uuid.UUID | EventId | str,
+    type: str,
     source: str,
     occurred_at: datetime | int | str | None,
     recorded_at: datetime | int | str,
@@ -91,15 +93,15 @@ def fact(
 ) -> Fact:
     """Make the fact of an entry from its fields that are not personal, and those that are, if the key still exists.
 
-    `body` may tell by true, or by the list `personal`, that a personal field was given. `occurred_at` None: unreadable,
-    so the recording counts. Fields of a wrong shape are read as missing; a permission then lacks something.
+    `body` may say by true that a personal field was given. `occurred_at` None: unreadable, so the recording counts.
+    Fields of a wrong shape are read as missing; a permission then lacks something, a refusal is wider.
     """
     recorded = durations.instant(recorded_at)
     occurred = recorded if occurred_at is None else durations.instant(occurred_at)
-    informed = _instant(body.get("subject_informed_at"))
-    said = {**body, **(personal or {})}
-    evidence, age, parental = (_object(body.get(name)) for name in ("evidence", "age", "parental"))
+    said = {**body, **personal} if personal else body
     restrictive = type in RESTRICTIVE
+    malformed = body.get("malformed") is True
+    details = _DETAILS.get(type)
     return Fact(
         event_id=_event_id(event_id),
         type=type,
@@ -113,30 +115,13 @@ def fact(
         controllers=_controllers(body.get("controllers"), restrictive=restrictive),
         controller_scope=_text(body.get("controller_scope")),
         narrowed=body.get("identifier_scope") == "identifier",
-        purposes=_purposes(body, restrictive=restrictive),
+        purposes=_listed(body.get("purposes") or _one(body.get("purpose"), type), restrictive=restrictive),
         channels=_channels(body.get("channels"), restrictive=restrictive),
         ahead=occurred > recorded + SKEW,
-        malformed=body.get("malformed") is True,
-        refers_to=_reference(body),
-        kind=_text(body.get("kind", body.get("bounce"))),
-        outcome=_text(body.get("outcome")),
-        origin=_text(body.get("origin")),
-        mechanism=_text(body.get("mechanism")),
-        evident=all(_is_given(evidence.get(part)) for part in ("text_id", "text_version", "ref")),
-        text_version=_number(evidence.get("text_version")),
-        country=_text(body.get("country")),
-        birth_day=_day(said.get("birth_date")) or _day(age.get("birth_date")),
-        declared_min_age=_number(age.get("declared_min_age")),
-        parental=parental.get("verified") is True,
-        is_minor=body.get("is_minor") is True,
-        grounds=_is_given(said.get("grounds")) or "grounds" in (body.get("personal") or ()),
-        informed=informed,
-        informed_before=informed is not None and informed <= occurred,
-        verified=body.get("verified") is True,
-        soft_opt_in=_is_soft_opt_in(body),
-        by_subject=body.get("initiated_by") == "subject",
-        entered_by=_text(said.get("entered_by")) or (_LEDGER if body.get("malformed") is True else None),
+        malformed=malformed,
+        entered_by=_text(said.get("entered_by")) or (_LEDGER if malformed else None),
         approved_by=_text(said.get("approved_by")),
+        **(details(said, occurred) if details else {}),
     )
 
 
@@ -165,27 +150,19 @@ class Dossier(msgspec.Struct, frozen=True):
         return Dossier(facts)
 
 
+_KNOWN_CHANNELS: Final = frozenset(CHANNELS)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(tuple[int, tuple[Fact, ...]])
-_REFERENCES: Final = ("consent_id", "objection_id", "restriction_id", "request_id", "voids")
 
 
-def _event_id(value: uuid.UUID | EventId) -> EventId:
-    """Give a UUID as its 16 bytes however it is written, and any other name as it is."""
+def _event_id(value: uuid.UUID | EventId | str) -> EventId:
+    """Give a UUID as its 16 bytes however it is written, and any other name in UTF-8."""
     if isinstance(value, bytes):
         return value
     try:
         return (value if isinstance(value, uuid.UUID) else uuid.UUID(value)).bytes
     except ValueError:
-        return str(value)
-
-
-def _reference(body: Mapping[str, Any]) -> EventId | None:
-    for name in _REFERENCES:
-        if name in body:
-            value = body[name]
-            return _event_id(value) if isinstance(value, str | bytes | uuid.UUID) else None
-    return None
+        return str(value).encode(errors="backslashreplace")
 
 
 def _controllers(value: object, *, restrictive: bool) -> tuple[str, ...] | None:
@@ -197,30 +174,91 @@ def _controllers(value: object, *, restrictive: bool) -> tuple[str, ...] | None:
     return (value, _UNREGISTERED) if restrictive and isinstance(value, str) and value != "all" else None
 
 
-def _purposes(body: Mapping[str, Any], *, restrictive: bool) -> tuple[str, ...] | None:
-    value = body.get("purposes")
-    if value is None and not restrictive and isinstance(body.get("purpose"), str):
-        return (body["purpose"],)
-    return _listed(value, restrictive=restrictive)
+def _one(value: object, type: str) -> list[object] | None:
+    """Read the one purpose that a re-permission asked about."""
+    return [value] if type == "repermission-sent" else None
 
 
 def _channels(value: object, *, restrictive: bool) -> tuple[str, ...] | None:
     """Read the channels; a refusal of one that does not exist is a refusal of all."""
     listed = _listed(value, restrictive=restrictive)
-    return None if restrictive and not set(listed or ()) <= set(CHANNELS) else listed
+    return None if restrictive and listed is not None and not _KNOWN_CHANNELS.issuperset(listed) else listed
 
 
 def _listed(value: object, *, restrictive: bool) -> tuple[str, ...] | None:
     if not isinstance(value, list | tuple):
         return None
-    names = tuple(one for one in value if isinstance(one, str))
+    names = tuple([one for one in value if isinstance(one, str)])
     return None if restrictive and (not names or len(names) < len(value)) else names
 
 
-def _is_soft_opt_in(body: Mapping[str, Any]) -> bool:
-    """Tell whether a sale meets the conditions of ePrivacy Art. 13(2)."""
-    met = all(body.get(name) is True for name in ("collected_in_sale", "opt_out_offered", "similar_products"))
-    return met and not body.get("opted_out_at_collection")
+# -- what only some types of event say
+
+
+def _consent(said: Mapping[str, Any], _: int) -> dict[str, Any]:
+    evidence, age, parental = (_object(said.get(name)) for name in ("evidence", "age", "parental"))
+    return {
+        "origin": _text(said.get("origin")),
+        "mechanism": _text(said.get("mechanism")),
+        "evident": all(_is_given(evidence.get(part)) for part in ("text_id", "text_version", "ref")),
+        "text_version": _number(evidence.get("text_version")),
+        "country": _text(said.get("country")),
+        "birth_day": _day(said.get("birth_date")) or _day(age.get("birth_date")),
+        "declared_min_age": _number(age.get("declared_min_age")),
+        "parental": parental.get("verified") is True,
+    }
+
+
+def _assessment(said: Mapping[str, Any], _: int) -> dict[str, Any]:
+    return {
+        "refers_to": _reference(said.get("objection_id")),
+        "outcome": _text(said.get("outcome")),
+        "grounds": _is_given(said.get("grounds")),
+        "informed": _instant(said.get("subject_informed_at")),
+    }
+
+
+def _lifting(said: Mapping[str, Any], occurred: int) -> dict[str, Any]:
+    informed = _instant(said.get("subject_informed_at"))
+    return {
+        "refers_to": _reference(said.get("restriction_id")),
+        "informed_before": informed is not None and informed <= occurred,
+    }
+
+
+def _sale(said: Mapping[str, Any], _: int) -> dict[str, Any]:
+    """Note whether a sale meets the conditions of ePrivacy Art. 13(2)."""
+    met = all(said.get(name) is True for name in ("collected_in_sale", "opt_out_offered", "similar_products"))
+    return {"soft_opt_in": met and not said.get("opted_out_at_collection")}
+
+
+_DETAILS: Final[dict[str, Callable[[Mapping[str, Any], int], dict[str, Any]]]] = {
+    "consent-given": _consent,
+    "consent-confirmed": lambda said, _: {"refers_to": _reference(said.get("consent_id"))},
+    "objection-raised": lambda said, _: {"kind": _text(said.get("kind"))},
+    "objection-assessed": _assessment,
+    "objection-withdrawn": lambda said, _: {"origin": _text(said.get("origin"))},
+    "restriction-lifted": _lifting,
+    "erasure-refused": lambda said, _: {
+        "refers_to": _reference(said.get("request_id")), "grounds": _is_given(said.get("grounds")),
+    },
+    "identifier-changed": lambda said, _: {
+        "origin": _text(said.get("origin")), "verified": said.get("verified") is True,
+    },
+    "delivery-failed": lambda said, _: {"kind": _text(said.get("bounce"))},
+    "relationship-started": _sale,
+    "contact-recorded": lambda said, _: {
+        "kind": _text(said.get("kind")), "by_subject": said.get("initiated_by") == "subject",
+    },
+    "age-established": lambda said, _: {
+        "birth_day": _day(said.get("birth_date")), "is_minor": said.get("is_minor") is True,
+    },
+    "event-voided": lambda said, _: {"refers_to": _reference(said.get("voids"))},
+}  # fmt: skip
+
+
+def _reference(value: object) -> EventId | None:
+    return _event_id(value) if isinstance(value, str | bytes | uuid.UUID) else None
 
 
 def _object(value: object) -> Mapping[str, Any]:

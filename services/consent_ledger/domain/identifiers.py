@@ -102,6 +102,7 @@ def _email_by_library(value: str) -> str:
 _PHONE_SHAPE = re.compile(r"(?:\+|00)[0-9 ()./\-]{4,40}")
 _E164 = re.compile(r"\+([1-9][0-9]{6,14})")
 _COUNTRY_CODE_MAX_DIGITS: Final = 3
+_PHONE_PASSES: Final = 4
 
 
 def _phone(value: str) -> str:
@@ -119,8 +120,17 @@ def _phone_by_library(value: str) -> str:
         raise IdentifierError("not a phone number in international format")
     if plain.startswith("00"):
         plain = "+" + plain[2:]
+    # The library strips one trunk prefix at a time; the form is reached when nothing changes any more.
+    for _ in range(_PHONE_PASSES):
+        plain, before = _parse_phone(plain), plain
+        if plain == before:
+            return plain
+    raise IdentifierError("not a phone number in international format")
+
+
+def _parse_phone(value: str) -> str:
     try:
-        number = phonenumbers.parse(plain, None)
+        number = phonenumbers.parse(value, None)
     except phonenumbers.NumberParseException:
         raise IdentifierError("not a phone number in international format") from None
     if not phonenumbers.is_possible_number(number):

@@ -99,7 +99,7 @@ def person(
     joint: frozenset[str],
     asked: Iterable[Token],
     facts: Sequence[Seen],
-    shared: frozenset[Token],  # noqa: A002 - not a builtin
+    shared: frozenset[Token],
 ) -> frozenset[Token]:
     """Name the unshared identifiers that the controller knows to be the person asked about (specification 6.5).
 

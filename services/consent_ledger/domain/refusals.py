@@ -86,7 +86,8 @@ def _identifier(kind: str, value: Any) -> Iterator[Identifier]:
     normal, raw = normalise_or_raw(kind, text)
     if raw and kind == "phone" and isinstance(value, int):
         # A number of JSON cannot carry the plus sign with which it was meant.
-        normal, raw = normalise_or_raw(kind, f"+{text}")
+        called, unreadable = normalise_or_raw(kind, f"+{text}")
+        normal, raw = (normal, raw) if unreadable else (called, False)
     if normal and kind:
         yield Identifier(type=kind, value=normal, raw=raw)
 

@@ -125,7 +125,7 @@ def parse(document: Mapping[str, Any]) -> Register:
     return compile(document, 0)
 
 
-def compile(document: Mapping[str, Any], version: int) -> Register:  # noqa: A001 - as with re.compile
+def compile(document: Mapping[str, Any], version: int) -> Register:  # noqa: A001 - as in re.compile
     """Put a checked register, which may be empty, into tables."""
     controllers = {
         name: Controller(
@@ -153,7 +153,9 @@ def compile(document: Mapping[str, Any], version: int) -> Register:  # noqa: A00
     )
 
 
-def _purpose(row: Mapping[str, Any], controllers: Mapping[str, Controller], joint: Mapping[Key, frozenset[str]]) -> Purpose:
+def _purpose(
+    row: Mapping[str, Any], controllers: Mapping[str, Controller], joint: Mapping[Key, frozenset[str]]
+) -> Purpose:
     controller = controllers.get(row["controller"])
     marketing = row.get("direct_marketing") is True
     terms = Terms(
@@ -177,7 +179,11 @@ def _purpose(row: Mapping[str, Any], controllers: Mapping[str, Controller], join
     )
     channels = tuple(dict.fromkeys(row["channels"]))
     return Purpose(
-        controller=row["controller"], id=row["id"], channels=channels, withdrawal_group=row.get("withdrawal_group"), terms=terms
+        controller=row["controller"],
+        id=row["id"],
+        channels=channels,
+        withdrawal_group=row.get("withdrawal_group"),
+        terms=terms,
     )
 
 
@@ -291,20 +297,23 @@ def _common_source(register: Register, controller: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8192)
 def addressed(
-    register: Register, type: str, source: str, controllers: tuple[str, ...] | None, controller_scope: str | None  # noqa: A002
+    register: Register,
+    type: str,
+    source: str,
+    controllers: tuple[str, ...] | None,
+    controller_scope: str | None,
 ) -> Addressed:
     """Name the controllers that an event speaks to (specification 6.4). `controllers` None or empty: none was named.
 
     A permission speaks to those it names. A refusal that names none, or one that is not registered, also speaks to all
     that its source serves; an unregistered source, or one that serves nobody, is taken to serve all.
     """
-    known = register.controllers.keys()
-    named = frozenset(controllers or ()) & known
+    known = frozenset(register.controllers)
+    named = known.intersection(controllers or ())
     if type not in RESTRICTIVE:
         return Addressed(named, named)
     if not controllers or len(named) < len(set(controllers)):
-        named |= register.sources.get(source) or frozenset(known)
-        named = named & known or frozenset(known)
+        named = known & (named | (register.sources.get(source) or known)) or known
     grouped = {
         name for name in named
         if controller_scope == "group"
@@ -329,7 +338,7 @@ def scope(register: Register, controllers: frozenset[str], purposes: tuple[str, 
 def reach(
     register: Register,
     *,
-    type: str,  # noqa: A002 - the word of the events
+    type: str,
     source: str,
     controllers: Sequence[str] | str | None,
     controller_scope: str | None,
@@ -350,7 +359,7 @@ def _names(value: Sequence[str] | str | None) -> tuple[str, ...] | None:
 @lru_cache(maxsize=8192)
 def _reach(
     register: Register,
-    type: str,  # noqa: A002
+    type: str,
     source: str,
     controllers: tuple[str, ...] | None,
     controller_scope: str | None,

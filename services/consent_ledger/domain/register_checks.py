@@ -102,16 +102,20 @@ def _purpose(document: Mapping[str, Any], purpose: Mapping[str, Any]) -> Iterato
     channels = purpose.get("channels")
     if not _are_names(channels) or not channels or not set(channels) <= set(CHANNELS):
         yield "channels must be some of " + ", ".join(CHANNELS)
-    description = _description(purpose)
-    if description is not None and (not description.strip() or _VAGUE.search(description)):
-        yield "no specific aim (Art. 5(1)(b))"
-    elif _VAGUE.search(purpose["id"].replace("-", " ")):
+    if _is_unspecific(purpose):
         yield "no specific aim (Art. 5(1)(b))"
     doc = purpose.get("doc")
     if purpose.get("special_categories") or (isinstance(doc, dict) and doc.get("special_categories")):
         yield "special categories of data (Art. 9) are not modelled"
     yield from _values(purpose)
     yield from _references(document, purpose)
+
+
+def _is_unspecific(purpose: Mapping[str, Any]) -> bool:
+    description = _description(purpose)
+    if description is not None and (not description.strip() or _VAGUE.search(description)):
+        return True
+    return _VAGUE.search(purpose["id"].replace("-", " ")) is not None
 
 
 def _values(purpose: Mapping[str, Any]) -> Iterator[str]:
@@ -142,7 +146,11 @@ def _references(document: Mapping[str, Any], purpose: Mapping[str, Any]) -> Iter
             yield from (f"{field}: {name} is not registered" for name in names or () if name not in known)
     underlying = purpose.get("repermission_for")
     if underlying is not None:
-        found = [p for p in _purposes(document) if (p.get("controller"), p.get("id")) == (purpose.get("controller"), underlying)]
+        found = [
+            p
+            for p in _purposes(document)
+            if (p.get("controller"), p.get("id")) == (purpose.get("controller"), underlying)
+        ]
         if not found or found[0].get("repermission_for"):
             yield "repermission_for must name another purpose of the controller that asks no permission itself"
         elif not found[0].get("inactivity_ttl"):

@@ -70,13 +70,25 @@ class History:
         self._standings: dict[tuple[object, ...], Standing] = {}
 
     def standing(self, asked: Sequence[Token], address: Token | None, joint: frozenset[str]) -> "Standing":
-        """Sort the facts for one person. `address` None: the channel has none, unshared asked identifiers stand for it."""
+        """Sort the facts for one person. `address` None: unshared asked identifiers stand for it (internal, media)."""
         addresses = frozenset((address,)) if address is not None else frozenset(asked) - self.shared
+        return self.standing_at(asked, addresses, joint)
+
+    def standing_at(self, asked: Sequence[Token], addresses: frozenset[Token], joint: frozenset[str]) -> "Standing":
+        """Sort the facts for one person and the addresses in question, once."""
         key = (addresses, joint, *asked)
         found = self._standings.get(key)
         if found is None:
             found = self._standings[key] = Standing(self, asked, addresses, joint)
         return found
+
+    def speaks_to(self, fact: Fact) -> frozenset[str]:
+        """Name the controllers that an event speaks to under the register of this history."""
+        return addressed(self.register, fact.type, fact.source, fact.controllers, fact.controller_scope).controllers
+
+    def scope_of(self, refusal: Fact) -> Scope:
+        """Tell which purposes a refusal reaches under the register of this history."""
+        return scope(self.register, self.speaks_to(refusal), refusal.purposes)
 
 
 def certainly_later(permission: Fact, refusal_time: int, refusal_source: str) -> bool:
@@ -91,12 +103,15 @@ class Standing:
     Permissions are about the address; refusals, clocks and ages about the person.
     """
 
-    def __init__(self, history: History, asked: Sequence[Token], addresses: frozenset[Token], joint: frozenset[str]) -> None:
+    def __init__(
+        self, history: History, asked: Sequence[Token], addresses: frozenset[Token], joint: frozenset[str]
+    ) -> None:
         self.history = history
         self.register = history.register
         self.controller = history.controller
-        self.joint = joint
         self.addresses = addresses
+        self._asked = asked
+        self._joint = joint
         person = identity.person(self.register, self.controller, joint, asked, history.seen, history.shared)
         self._near = person | addresses
         self._origins: Mapping[Token, int] | None = None
@@ -125,6 +140,10 @@ class Standing:
                 take(self, one)
         self._prove_confirmed()
 
+    def beside(self, joint: frozenset[str]) -> "Standing":
+        """Give the standing of the same person and addresses under other joint controllers."""
+        return self.history.standing_at(self._asked, self.addresses, joint)
+
     def _is_about_person(self, one: Seen) -> bool:
         return not self._near.isdisjoint(one.tokens)
 
@@ -139,17 +158,14 @@ class Standing:
         """Tell whether a permission counts: names the controller, from a source serving it, not dated ahead."""
         return not fact.ahead and identity.speaks(self.register, self.controller, fact)
 
-    def _speaks_to(self, fact: Fact) -> frozenset[str]:
-        return addressed(self.register, fact.type, fact.source, fact.controllers, fact.controller_scope).controllers
-
     # -- one method per part that facts play
 
     def _take_refusal(self, one: Seen) -> None:
         if not self._reaches(one):
             return
-        fact, whom = one.fact, self._speaks_to(one.fact)
+        fact, whom = one.fact, self.history.speaks_to(one.fact)
         reached = scope(self.register, whom, fact.purposes)
-        if self.controller in whom or not self.joint.isdisjoint(whom):
+        if self.controller in whom or not self._joint.isdisjoint(whom):
             self.refusals.append(Refusal(fact, reached, self._has_address(one)))
         elif fact.type == "consent-withdrawn":
             self.elsewhere.append(Elsewhere(fact, whom, reached))
@@ -200,7 +216,12 @@ class Standing:
                 self.sales.append(one.fact)
 
     def _take_contact(self, one: Seen) -> None:
-        if one.fact.by_subject and one.fact.kind in _ATTENTION and self._is_about_person(one) and self._counts(one.fact):
+        if (
+            one.fact.by_subject
+            and one.fact.kind in _ATTENTION
+            and self._is_about_person(one)
+            and self._counts(one.fact)
+        ):
             self.contacts.append(one.fact)
 
     def _take_question(self, one: Seen) -> None:
@@ -208,14 +229,14 @@ class Standing:
             self.questions.append(one.fact)
 
     def _take_age(self, one: Seen) -> None:
-        if self._reaches(one) and self.controller in self._speaks_to(one.fact):
+        if self._reaches(one) and self.controller in self.history.speaks_to(one.fact):
             if one.fact.birth_day is not None:
                 self.birth_days.append(one.fact)
             if one.fact.is_minor:
                 self.reports.append(one.fact)
 
     def _take_bounce(self, one: Seen) -> None:
-        if one.fact.kind == "hard" and self._has_address(one) and self.controller in self._speaks_to(one.fact):
+        if one.fact.kind == "hard" and self._has_address(one) and self.controller in self.history.speaks_to(one.fact):
             self.bounces.append(one.fact)
 
     def _take_change(self, one: Seen) -> None:
@@ -235,9 +256,11 @@ class Standing:
         """Add the confirmations of consents given for this address: they prove it too."""
         for consent in self.consents if self.confirmations else ():
             if consent.event_id in self.consents_at_address:
-                self.proofs += (one for one in self.confirmations.get(consent.event_id, ()) if identity.in_window(consent, one))
+                self.proofs += (
+                    one for one in self.confirmations.get(consent.event_id, ()) if identity.in_window(consent, one)
+                )
 
-    _TAKE: ClassVar[dict[str, Callable[["Standing", Seen], None]]] = dict.fromkeys(REFUSALS, _take_refusal) | {
+    _TAKE: ClassVar[Mapping[str, Callable[["Standing", Seen], None]]] = dict.fromkeys(REFUSALS, _take_refusal) | {
         "consent-given": _take_consent,
         "consent-confirmed": _take_confirmation,
         "objection-withdrawn": _take_waiver,

@@ -16,9 +16,6 @@ from consent_ledger.domain.errors import Flaw
 
 MAX_DEPTH: Final = 32
 
-_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
-_INT_MAX_CHARS = 20
-
 # Numbers with a fraction or an exponent keep their text: a float is not the same number everywhere.
 _decode = msgspec.json.Decoder(float_hook=str).decode
 _encode = msgspec.json.Encoder().encode
@@ -26,7 +23,7 @@ _encode = msgspec.json.Encoder().encode
 # Escapes of NUL and of the colon. Lone surrogates are refused by the decoder.
 _HIDING = re.compile(rb"\\u00(?:00|3[aA])")
 # A string (possibly cut off by the end, so that matching stays linear) or a bracket.
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -42,7 +39,7 @@ class Reading(NamedTuple):
 
 
 def read(raw: bytes, max_depth: int = MAX_DEPTH) -> Reading:
-    """Read one JSON text (RFC 8259); never raises. Numbers that are no 64-bit integers come as their text."""
+    """Read one JSON text (RFC 8259); never raises. Numbers that are no integers, or absurdly long, come as text."""
     # Where no colon hides in an escape, every string has as many colons in the text as in the value. So encoding the
     # value again gives the same number of colons, less at least one for every key that was dropped as repeated.
     if (b"\\" not in raw or not _HIDING.search(raw)) and raw.count(b"{") + raw.count(b"[") <= max_depth:
@@ -50,7 +47,7 @@ def read(raw: bytes, max_depth: int = MAX_DEPTH) -> Reading:
             value = _decode(raw)
             if _encode(value).count(b":") == raw.count(b":"):
                 return Reading(value, None)
-        except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             pass
     return read_exactly(raw, max_depth)
 
@@ -106,10 +103,10 @@ def every(value: Any) -> list[Any]:
 
 
 def _int(text: str) -> int | str:
-    if len(text) > _INT_MAX_CHARS:
+    try:
+        return int(text)
+    except ValueError:
         return text
-    number = int(text)
-    return number if _INT_MIN <= number <= _INT_MAX else text
 
 
 def _refuse(name: str) -> NoReturn:
@@ -125,6 +122,7 @@ def _cut(text: str, max_depth: int) -> str | None:
             depth += 1
             if depth == max_depth + 1:
                 kept.append(text[start : token.start()])
+                start = len(text)
         elif bracket in "]}":
             if depth == max_depth + 1:
                 kept.append("null")

@@ -1,6 +1,7 @@
 """Connections to Postgres, each in the role of the service that opens it."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 import asyncpg
@@ -12,18 +13,22 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 # The service names its schema and its rights itself, so one URL of a user that is a member of the roles is enough.
 _LIMITS = {"statement_timeout": "10s", "idle_in_transaction_session_timeout": "5s", "lock_timeout": "8s"}
 
+_PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
+
 
 async def connect(dsn: str, role: Role, **settings: str) -> Connection:
     """Open one connection that holds `role`'s rights and no others."""
     connection: Connection = await asyncpg.connect(dsn, server_settings=_server_settings(role, settings), timeout=10)
-    await _speak_json(connection)
+    await _teach(connection)
     return connection
 
 
 async def create_pool(dsn: str, role: Role, *, size: int) -> Pool:
     """Open a pool of at most `size` connections that hold `role`'s rights and no others."""
     pool: Pool = await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, init=_speak_json, server_settings=_server_settings(role, {}), timeout=10
+        dsn, min_size=1, max_size=size, init=_teach, server_settings=_server_settings(role, {}), timeout=10
     )
     return pool
 
@@ -32,5 +37,22 @@ def _server_settings(role: Role, settings: dict[str, str]) -> dict[str, str]:
     return {"role": role, "search_path": "consent", "application_name": role, "timezone": "UTC", **_LIMITS, **settings}
 
 
-async def _speak_json(connection: Any) -> None:
+async def _teach(connection: Any) -> None:
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    # By itself asyncpg makes the first and the last instant that Python knows into infinities, which come back without
+    # a zone and compare with nothing; publishers do send the first one.
+    await connection.set_type_codec(
+        "timestamptz", encoder=_micros, decoder=_instant, schema="pg_catalog", format="tuple"
+    )
+
+
+def _micros(instant: datetime) -> tuple[int]:
+    since = instant - _PG_EPOCH
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds,)
+
+
+def _instant(micros: tuple[int]) -> datetime:
+    try:
+        return _PG_EPOCH + timedelta(microseconds=micros[0])
+    except OverflowError:
+        return _FIRST if micros[0] < 0 else _LAST

@@ -9,7 +9,11 @@ CONTROL_SHARD = 0
 
 def partition_of_shard(prefix: str, shard: int) -> TopicPartition:
     """Shard 0 is the control topic; shard n is partition n - 1 of the events topic."""
-    return TopicPartition(f"{prefix}{CONTROL}", 0) if shard == CONTROL_SHARD else TopicPartition(f"{prefix}{EVENTS}", shard - 1)
+    return (
+        TopicPartition(f"{prefix}{CONTROL}", 0)
+        if shard == CONTROL_SHARD
+        else TopicPartition(f"{prefix}{EVENTS}", shard - 1)
+    )
 
 
 def parse_shards(text: str, partitions: int) -> list[int]:

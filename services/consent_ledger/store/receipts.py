@@ -29,8 +29,10 @@ class Sent(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one record became. Of a duplicate the place is that of the entry that was there first; a rejected record has
-    none; `reason` is why it is in quarantine, where a malformed refusal stands beside its entry.
+    """What one record became.
+
+    Of a duplicate the place is that of the entry that was there first; a rejected record has none. `reason` is why the
+    record is in quarantine, where a malformed refusal stands beside its entry.
     """
 
     status: Literal["entry", "duplicate", "rejected"]

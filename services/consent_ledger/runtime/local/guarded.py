@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from consent_ledger.runtime.local.errors import LocalServerError
@@ -23,7 +23,14 @@ class Guarded:
     """A running command that ends with us, however we end."""
 
     def __init__(
-        self, command: Sequence[str], *, log: Path, stop_signal: int, grace_seconds: float, identity: str
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        stop_signal: int,
+        grace_seconds: float,
+        identity: str = OURSELVES,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(int(stop_signal)), str(grace_seconds), identity]
         with log.open("ab") as output:
@@ -33,6 +40,7 @@ class Guarded:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 bufsize=0,
+                env=environment,
                 # ctrl-C is for us to answer: the servers stop last, and in order.
                 start_new_session=True,
             )

@@ -139,10 +139,12 @@ def _sweep(root: Path) -> None:
 
 def _end_leftovers(home: Path, state: State) -> None:
     """End guard and server of a dead owner, if they are what the state says and work in this home."""
-    marks = (state.guard, state.server)
-    left = [process for mark in marks if mark is not None and (process := mark.find()) is not None]
-    ours = [process for process in left if runs_in(process.pid, home)]
-    _, alive = psutil.wait_procs(ours, timeout=_GUARD_SECONDS)
+    guard, server = (
+        process if mark and (process := mark.find()) and runs_in(process.pid, home) else None
+        for mark in (state.guard, state.server)
+    )
+    ours = [process for process in (guard, server) if process is not None]
+    _, alive = psutil.wait_procs(ours, timeout=_GUARD_SECONDS if guard is not None else 0)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             family = [process, *process.children(recursive=True)]

@@ -243,7 +243,7 @@ class LocalServer(ABC):
         todo = "Mend what it names and start again."
         if self._given_home is not None:
             todo = (
-                f"Mend what it names and start again; the whole log is {self.log}. If the data is damaged, give another "
-                f"directory, or remove {self.home} and lose the data."
+                f"Mend what it names and start again; the whole log is {self.log}. If the data is damaged, give "
+                f"another directory, or remove {self.home} and lose the data."
             )
         return LocalServerError(f"{what}. It said last:\n{tail}\n{todo}")

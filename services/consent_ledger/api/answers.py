@@ -1,0 +1,217 @@
+"""Answers to questions from one snapshot of the view: the stored decision where it will do, else decided afresh."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from consent_ledger.api.questions import Question, normalised
+from consent_ledger.domain import durations
+from consent_ledger.domain.decision import ADDRESS_OF, decide
+from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.register import Register
+from consent_ledger.domain.suppression import Answer, Answers, answer, decode_own, default_answers, from_micros
+from consent_ledger.runtime.keys import address_hash
+from consent_ledger.store.view import StoredRow
+
+FACTS_MAX: Final = 1000
+"""A dossier with more facts is no person's; it raises an alarm when it is folded, and is answered no."""
+
+# The service cannot tell at the moment; asked again, it may answer otherwise without any event.
+_PASSING: Final = frozenset({"STALE", "REGISTER_CHANGED", "UNAVAILABLE"})
+
+Pair: TypeAlias = tuple[str | None, str | None]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A place in the ledger."""
+
+    shard: int
+    position: int
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one question.
+
+    `reasons`: all that apply, `reason` first. `basis`: the legal basis of the purpose (Art. 6(1)). `position` and
+    `recorded_at`: the entry that last changed what is known of the address, null when nothing is. `valid_until`: when
+    this yes ends by itself. `final` false: the service cannot tell at the moment and says no; ask again.
+    """
+
+    allow: bool
+    reason: str
+    reasons: tuple[str, ...]
+    basis: str | None
+    position: Place | None
+    recorded_at: datetime | None
+    valid_until: str | None
+    final: bool
+
+
+class Named(Item, frozen=True, kw_only=True):
+    """One of the answers to a question that leaves purpose or channel open; null where there is none to name."""
+
+    purpose: str | None
+    channel: str | None
+
+
+class Several(msgspec.Struct, frozen=True):
+    """The answers to a question that leaves purpose or channel open: one for each that the addresses can serve."""
+
+    decisions: list[Named]
+
+
+class Asked(NamedTuple):
+    """A question in terms of the register and the view. `addresses` None: one of them is no address."""
+
+    controller: str
+    addresses: tuple[tuple[str, bytes], ...] | None
+    pairs: list[Pair]
+    at: int | None
+    is_open: bool
+
+
+class Said(NamedTuple):
+    """An answer, and the place and instant of the entry that last changed what is known of the address."""
+
+    answer: Answer
+    place: tuple[int, int] | None = None
+    recorded_at: datetime | None = None
+
+
+class Ground(NamedTuple):
+    """What answers rest on, all of one snapshot. `now` is in microseconds."""
+
+    register: Register
+    needs: Mapping[tuple[str, str], int]
+    rows: Mapping[bytes, StoredRow]
+    now: int
+
+
+def ask(register: Register, keys: Mapping[str, bytes], question: Question) -> Asked:
+    """Find the addresses, hashed as the view has them, and the purposes and channels that are asked about."""
+    controller, purpose, channel = question.controller, question.purpose, question.channel
+    # A controller without a key is not registered, so nothing is on record there.
+    key = keys.get(controller, b"")
+    plain = normalised(question)
+    addresses = None
+    if plain is not None:
+        addresses = tuple(dict.fromkeys((kind, address_hash(key, kind, value)) for kind, value in plain))
+    is_open = purpose is None or channel is None
+    # Where there is nothing to name, the question stands for itself and is told why.
+    pairs: list[Pair] = (is_open and list(_pairs(register, question))) or [(purpose, channel)]
+    return Asked(controller, addresses, pairs, None if question.at is None else durations.instant(question.at), is_open)
+
+
+def _pairs(register: Register, question: Question) -> Iterator[tuple[str, str]]:
+    types = {address.type for address in question.subject}
+    for purpose in register.purposes_of(question.controller):
+        if question.purpose in (None, purpose.id):
+            for channel in purpose.channels:
+                if question.channel in (None, channel) and ADDRESS_OF[channel] in (None, *types):
+                    yield purpose.id, channel
+
+
+@lru_cache(maxsize=64)
+def _no(reason: str) -> Said:
+    return Said(Answer(allow=False, reason=reason, reasons=(reason,)))
+
+
+def refuse(asked: Asked, reason: str) -> list[Said]:
+    """Say no to all that is asked, for one reason."""
+    return [_no(reason)] * len(asked.pairs)
+
+
+def from_view(asked: Asked, ground: Ground) -> list[Said] | None:
+    """Answer from what is stored; None when the dossiers must be read."""
+    if asked.addresses is None:
+        return refuse(asked, "NO_ADDRESS")
+    if asked.at is not None or len(asked.addresses) != 1:
+        return None
+    ((kind, hash_),) = asked.addresses
+    row = ground.rows.get(hash_)
+    usual = default_answers(ground.register, asked.controller, kind)
+    said = []
+    for purpose, channel in asked.pairs:
+        stored = usual.get(purpose or "", {}).get(channel or "")
+        if stored is None:
+            return None
+        one = Said(stored) if row is None else _from_row(row, asked.controller, (purpose, channel), stored, ground)
+        if one.answer.valid_until is not None and _micros(one.answer.valid_until) <= ground.now:
+            return None
+        said.append(one)
+    return said
+
+
+def _from_row(row: StoredRow, controller: str, pair: Pair, usual: Answer, ground: Ground) -> Said:
+    """What is not in a row is the default of its register version, which still holds unless the purpose has changed."""
+    purpose, channel = pair
+    if row.register_version < ground.needs.get((controller, purpose or ""), 0):
+        return _no("REGISTER_CHANGED")
+    own = _decode_own(row.decisions).get(purpose or "", {}).get(channel or "", usual)
+    return Said(own, (row.shard, row.pos), row.recorded_at)
+
+
+@lru_cache(maxsize=65_536)
+def _decode_own(decisions: bytes) -> Answers:
+    return decode_own(decisions)
+
+
+@lru_cache(maxsize=65_536)
+def _micros(instant: str) -> int:
+    return durations.instant(instant)
+
+
+def from_dossiers(asked: Asked, ground: Ground, facts: Sequence[Fact]) -> list[Said]:
+    """Decide on all facts of the dossiers of the addresses asked about."""
+    if len(facts) > FACTS_MAX:
+        return refuse(asked, "UNAVAILABLE")
+    last = max(facts, key=lambda fact: (fact.recorded, fact.place), default=None)
+    return [
+        Said(
+            answer(
+                decide(
+                    ground.register,
+                    facts,
+                    controller=asked.controller,
+                    identifiers=asked.addresses or (),
+                    purpose=purpose or "",
+                    channel=channel or "",
+                    at=ground.now if asked.at is None else asked.at,
+                )
+            ),
+            None if last is None else last.place,
+            None if last is None else from_micros(last.recorded),
+        )
+        for purpose, channel in asked.pairs
+    ]
+
+
+def item(asked: Asked, said: Sequence[Said], register: Register) -> Item | Several:
+    """Give what was said the form in which it goes out."""
+    if asked.is_open:
+        return Several([_named(asked, pair, one, register) for pair, one in zip(asked.pairs, said, strict=True)])
+    one = said[0]
+    return Item(
+        allow=one.answer.allow,
+        reason=one.answer.reason,
+        reasons=one.answer.reasons,
+        basis=_basis(register, asked.controller, asked.pairs[0][0]),
+        position=None if one.place is None else Place(*one.place),
+        recorded_at=one.recorded_at,
+        valid_until=one.answer.valid_until,
+        final=one.answer.reason not in _PASSING,
+    )
+
+
+def _named(asked: Asked, pair: Pair, said: Said, register: Register) -> Named:
+    purpose, channel = pair
+    single = item(asked._replace(pairs=[pair], is_open=False), [said], register)
+    return Named(**msgspec.structs.asdict(single), purpose=purpose, channel=channel)
+
+
+def _basis(register: Register, controller: str, purpose: str | None) -> str | None:
+    registered = register.purposes.get((controller, purpose or ""))
+    return None if registered is None else registered.terms.basis

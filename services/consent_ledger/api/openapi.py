@@ -1,0 +1,83 @@
+"""What the OpenAPI document says of calls that read and write their bodies themselves."""
+
+from typing import Any, Final
+
+import msgspec
+
+from consent_ledger.api.body import JSON
+from consent_ledger.api.decisions import Answered
+from consent_ledger.api.problems import MEDIA_TYPE
+from consent_ledger.api.questions import Asked
+from consent_ledger.domain.cloudevents import BATCH, STRUCTURED
+
+_PROBLEM: Final = {"description": "problem details (RFC 9457)", "content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
+_KEY: Final = [{"name": "Authorization", "in": "header", "required": True, "schema": {"type": "string"},
+                "description": "Bearer cl_<id>_<secret>"}]  # fmt: skip
+_EVENT: Final = {"type": "object", "description": "a CloudEvent 1.0; the JSON Schemas of the event types describe it"}
+
+
+def _schema(type_: Any) -> dict[str, Any]:
+    """Give the JSON Schema of a struct with everything it refers to written out, for there is nothing recursive."""
+    (schema,), components = msgspec.json.schema_components([type_], ref_template="{name}")
+
+    def written_out(part: Any) -> Any:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                return written_out(components[part["$ref"]])
+            return {key: written_out(value) for key, value in part.items()}
+        return [written_out(value) for value in part] if isinstance(part, list) else part
+
+    found: dict[str, Any] = written_out(schema)
+    return found
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {JSON: {"schema": schema}}}
+
+
+def _problems(*statuses: int) -> dict[str, Any]:
+    return {str(status): _PROBLEM for status in statuses}
+
+
+EVENTS: Final[dict[str, Any]] = {
+    "summary": "Publish one event or a batch",
+    "parameters": [
+        *_KEY,
+        {"name": "Prefer", "in": "header", "schema": {"type": "string"}, "description": "wait=N: wait for the ledger"},
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            STRUCTURED: {"schema": _EVENT},
+            BATCH: {"schema": {"type": "array", "items": _EVENT}},
+            JSON: {"schema": {"type": "object", "description": "the data of an event whose attributes are headers"}},
+        },
+    },
+    "responses": {
+        "200": _json("what the ledger made of each event", {"type": "object"}),
+        "202": _json("which events Kafka has", {"type": "object"}),
+        **_problems(400, 401, 403, 413, 415, 422, 503),
+    },
+}
+DECISIONS: Final[dict[str, Any]] = {
+    "summary": "Ask whether addresses may be used",
+    "parameters": _KEY,
+    "requestBody": {"required": True, "content": {JSON: {"schema": _schema(Asked)}}},
+    "responses": {
+        "200": _json("the answers in the order of the questions", _schema(Answered)),
+        **_problems(400, 401, 403, 413, 422, 503),
+    },
+}
+REGISTER: Final[dict[str, Any]] = {
+    "summary": "Show the register in force and its versions",
+    "parameters": _KEY,
+    "responses": {"200": _json("the register", {"type": "object"}), **_problems(401, 503)},
+}
+HEALTH: Final[dict[str, Any]] = {
+    "summary": "Tell whether the process lives",
+    "responses": {"200": _json("it does", {"type": "object"})},
+}
+READY: Final[dict[str, Any]] = {
+    "summary": "Tell whether the service can be of use",
+    "responses": {"200": _json("it can", {"type": "object"}), "503": _json("it cannot", {"type": "object"})},
+}

@@ -1,0 +1,98 @@
+"""`consent doctor`: how an installation stands, and what is wrong with it."""
+
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from consent_ledger.cli import found
+from consent_ledger.cli.checkup import Checkup, check_up
+from consent_ledger.cli.found import Data
+from consent_ledger.cli.terminal import NO, UNAVAILABLE, AsJson, out, run, say_json, table, yes_no
+
+
+def doctor(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Look at settings, servers, topics, shards, view, relay, quarantine and keys; exit status 1 for a fault."""
+    checkup = run(check_up(found.settings(data)))
+    if as_json:
+        say_json(checkup)
+    else:
+        _say(checkup)
+    if not checkup.ok:
+        raise typer.Exit(NO if checkup.reachable else UNAVAILABLE)
+
+
+def _say(checkup: Checkup) -> None:
+    rows = [(one["name"], one["value"], "set" if one["set"] else "", one["description"]) for one in checkup.settings]
+    out.print(table("Settings", "name", "value", "", "meaning", rows=rows))
+    for title, server in (("Kafka", checkup.kafka), ("Database", checkup.database)):
+        reachable = yes_no(yes=bool(server.get("reachable")), text="reachable" if server.get("reachable") else "away")
+        details = ", ".join(f"{key} {value}" for key, value in server.items() if key != "reachable")
+        out.print(Text.assemble((f"\n{title}: ", "bold"), reachable, f"  {details}"))
+    if checkup.shards:
+        _say_shards(checkup)
+        _say_view(checkup.view)
+        _say_relay(checkup.relay)
+    for warning in checkup.warnings:
+        out.print(Text.assemble(("to know  ", "yellow"), warning), soft_wrap=True)
+    for problem in checkup.problems:
+        out.print(Text.assemble(("WRONG    ", "bold red"), problem), soft_wrap=True)
+    if checkup.ok:
+        out.print(Text("Nothing is wrong.", style="green"))
+
+
+def _say_shards(checkup: Checkup) -> None:
+    rows: list[tuple[Any, ...]] = [
+        (
+            str(shard["shard"]), f"{shard['topic']}/{shard['partition']}", shard["start_offset"], shard["next_offset"],
+            shard["entries"], shard["duplicates"], shard["rejected"], shard["holes"],
+            yes_no(yes=shard["accounted"], text="=" if shard["accounted"] else "≠"),
+            shard["unread"], shard["unfolded"], _owner(shard),
+        )
+        for shard in checkup.shards
+    ]  # fmt: skip
+    total = checkup.total
+    even = total["offsets"] == sum(total[name] for name in ("entries", "duplicates", "rejected", "holes"))
+    rows.append(
+        ("all", "", "", total["offsets"], total["entries"], total["duplicates"], total["rejected"], total["holes"],
+         yes_no(yes=even, text="=" if even else "≠"), "", "", "")
+    )  # fmt: skip
+    out.print()
+    out.print(
+        table(
+            "Every offset is an entry, a duplicate, rejected, or a hole that Kafka left",
+            "shard", "partition", "start", "next", "entries", "duplicates", "rejected", "holes", "sum", "unread",
+            "unfolded", "owner",
+            rows=rows, right=tuple(range(2, 11)),
+        )
+    )  # fmt: skip
+
+
+def _owner(row: dict[str, Any]) -> Text:
+    if row["lease_seconds"] < 0:
+        return Text("nobody", style="bold red")
+    return Text(f"{row['owner']} (epoch {row['epoch']}, lease {row['lease_seconds']:.0f} s)")
+
+
+def _say_view(view: dict[str, Any]) -> None:
+    age = "never" if view["horizon_age"] is None else f"{view['horizon_age']:.1f} s"
+    out.print(
+        Text.assemble(
+            ("\nView: ", "bold"),
+            f"{view['addresses']:,} addresses in {view['dossiers']:,} dossiers, register version "
+            f"{view['register_version']}, seq {view['seq']:,}, {age} behind Kafka, {view['waiting']:,} entries wait "
+            f"for what they refer to; owner ",
+            _owner(view),
+        )
+    )
+
+
+def _say_relay(relay: list[dict[str, Any]]) -> None:
+    unsent = sum(one["unsent"] for one in relay)
+    owners = {one["owner"] for one in relay if one["lease_seconds"] >= 0}
+    out.print(
+        Text.assemble(
+            ("Relay: ", "bold"),
+            f"{len(relay)} partitions, {unsent:,} records to send; owner {', '.join(sorted(owners)) or 'nobody'}\n",
+        )
+    )

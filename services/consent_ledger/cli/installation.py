@@ -1,0 +1,257 @@
+"""A whole installation on this machine: servers, schema, topics, keys and all services, from nothing to ready."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import msgspec
+from pydantic import SecretStr
+
+from consent_ledger.cli import found
+from consent_ledger.cli.found import Running
+from consent_ledger.runtime import topics
+from consent_ledger.runtime.keys import KeyFile
+from consent_ledger.runtime.local import Kafka, LocalServerError, Postgres, Report, homes
+from consent_ledger.runtime.local.homes import Process
+from consent_ledger.runtime.local.ports import free_port, is_free
+from consent_ledger.runtime.local.server import LocalServer
+from consent_ledger.runtime.postgres import connect
+from consent_ledger.runtime.settings import Settings
+from consent_ledger.runtime.supervise import Service, ServiceError, Supervisor
+from consent_ledger.store import api_keys, keys, operator
+
+SERVICES: Final = ("recorder", "viewer", "relay", "api")
+READY_SECONDS: Final = 60.0
+_ASK_SECONDS: Final = 0.05
+_PARTS: Final = ("kafka", "postgres", "logs", "consent-keys.json", "api-key", "api-port")
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """What a program needs to use an installation: the line that `consent up --json` prints."""
+
+    kafka: str
+    database: str
+    api: str
+    api_key: str
+    topic_prefix: str
+    key_file: str
+
+
+class Installation(msgspec.Struct, frozen=True, kw_only=True):
+    """A running installation. `kafka` and `postgres` are None where servers of the environment are used."""
+
+    settings: Settings
+    addresses: Addresses
+    services: Supervisor
+    kafka: Kafka | None
+    postgres: Postgres | None
+    data: Path
+
+
+@asynccontextmanager
+async def installed(
+    data: Path, said: Settings, *, report: Report, port: int | None = None, fresh: bool = False
+) -> AsyncIterator[Installation]:
+    """Start everything on `data`, an absolute path, and end it with the block.
+
+    A later start on the same `data` goes on where this one ended.
+
+    Raises `LocalServerError` when `data` is in use or a server cannot start, `ServiceError` when a service cannot.
+    """
+    homes.claim(data)
+    try:
+        if fresh:
+            _clear(data)
+        async with AsyncExitStack() as stack:
+            kafka, postgres = await _start_servers(stack, data, said, report)
+            settings = _complete(data, said, kafka, postgres, port)
+            await _prepare(settings, report)
+            key = await _api_key(data, settings)
+            services = Supervisor(
+                [Service(name=name, module=f"consent_ledger.{name}", log=data / "logs" / f"{name}.log")
+                 for name in SERVICES],
+                _environment(settings), servers=[server for server in (kafka, postgres) if server], report=report,
+            )  # fmt: skip
+            await stack.enter_async_context(services)
+            addresses = _addresses(settings, key)
+            await _await_ready(settings, addresses.api, services, report)
+            _tell(data, said, settings, addresses)
+            stack.callback(found.forget, data)
+            yield Installation(
+                settings=settings, addresses=addresses, services=services, kafka=kafka, postgres=postgres, data=data
+            )
+    finally:
+        homes.release(data, remove=False)
+
+
+def _clear(data: Path) -> None:
+    """Remove what an earlier installation left; nothing else that may lie there."""
+    for part in _PARTS:
+        path = data / part
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+async def _start_servers(
+    stack: AsyncExitStack, data: Path, said: Settings, report: Report
+) -> tuple[Kafka | None, Postgres | None]:
+    kafka = None if said.kafka_bootstrap_servers else Kafka(data / "kafka", report=report)
+    postgres = None if said.database_url else Postgres(data / "postgres", report=report)
+    servers: list[LocalServer] = [server for server in (kafka, postgres) if server is not None]
+    stack.push_async_callback(_close, servers)
+    starts = await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers), return_exceptions=True)
+    for failed in starts:
+        if isinstance(failed, BaseException):
+            raise failed
+    return kafka, postgres
+
+
+async def _close(servers: list[LocalServer]) -> None:
+    await asyncio.gather(*(asyncio.to_thread(server.close) for server in servers))
+
+
+def _complete(data: Path, said: Settings, kafka: Kafka | None, postgres: Postgres | None, port: int | None) -> Settings:
+    """Fill in what the environment leaves open."""
+    update: dict[str, object] = {"api_port": _choose_port(data, said, port)}
+    if kafka is not None:
+        update["kafka_bootstrap_servers"] = kafka.bootstrap_servers
+    if postgres is not None:
+        update["database_url"] = SecretStr(postgres.url)
+    given = said.key_file.expanduser().absolute() if "key_file" in said.model_fields_set else None
+    return said.model_copy(update={**update, "key_file": given or data / "consent-keys.json"})
+
+
+def _choose_port(data: Path, said: Settings, port: int | None) -> int:
+    """Take the port that was asked for, else the one of the last time if it is free, else any."""
+    if port is not None or "api_port" in said.model_fields_set:
+        asked = port if port is not None else said.api_port
+        if not is_free(asked):
+            raise LocalServerError(f"something else listens on port {asked}: end it, or choose another with --port")
+        return asked or free_port()
+    memory = data / "api-port"
+    if memory.exists() and is_free(int(memory.read_text(encoding="ascii"))):
+        return int(memory.read_text(encoding="ascii"))
+    chosen = free_port()
+    memory.write_text(str(chosen), encoding="ascii")
+    return chosen
+
+
+async def _prepare(settings: Settings, report: Report) -> None:
+    """Bring schema, topics and keys into being where they are missing."""
+    # The tools of migration take as long to import as all the rest, and every other command does without.
+    from consent_ledger.store.migrate import migrate  # noqa: PLC0415
+
+    if not settings.key_file.exists():
+        KeyFile.create(settings.key_file)
+        report(f"new key file {settings.key_file}: keep a copy elsewhere, for losing it loses everything")
+    await asyncio.gather(
+        migrate(settings.dsn),
+        topics.apply(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions),
+    )
+    connection = await connect(settings.dsn, "consent_operator")
+    try:
+        await keys.service_keys(connection, KeyFile(settings.key_file))
+    finally:
+        await connection.close()
+    report("schema, topics and keys are in place")
+
+
+async def _api_key(data: Path, settings: Settings) -> str:
+    """Return the installation's own key with all rights, the same at every start while it is not revoked."""
+    kept = data / "api-key"
+    connection = await connect(settings.dsn, "consent_operator")
+    try:
+        if kept.exists() and await api_keys.find(connection, key := kept.read_text(encoding="ascii")):
+            return key
+        key = await api_keys.create(
+            connection, scopes=api_keys.SCOPES, sources=[api_keys.ALL], controllers=[api_keys.ALL]
+        )
+    finally:
+        await connection.close()
+    kept.unlink(missing_ok=True)
+    kept.touch(mode=0o600)
+    kept.write_text(key, encoding="ascii")
+    return key
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Write settings as the services read them; what is set otherwise they inherit."""
+    return {
+        "CONSENT_DATABASE_URL": settings.dsn,
+        "CONSENT_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
+        "CONSENT_TOPIC_PREFIX": settings.topic_prefix,
+        "CONSENT_PARTITIONS": str(settings.partitions),
+        "CONSENT_KEY_FILE": str(settings.key_file),
+        "CONSENT_API_HOST": settings.api_host,
+        "CONSENT_API_PORT": str(settings.api_port),
+        "CONSENT_LEASE_SECONDS": str(settings.lease_seconds),
+        # One port cannot serve the figures of four processes.
+        "CONSENT_METRICS_PORT": "0",
+    }
+
+
+def _addresses(settings: Settings, key: str) -> Addresses:
+    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    return Addresses(
+        kafka=settings.kafka_bootstrap_servers or "",
+        database=settings.dsn,
+        api=f"http://{host}:{settings.api_port}",
+        api_key=key,
+        topic_prefix=settings.topic_prefix,
+        key_file=str(settings.key_file),
+    )
+
+
+async def _await_ready(settings: Settings, api: str, services: Supervisor, report: Report) -> None:
+    """Wait until answers could be a yes; a register, which nobody may have loaded yet, is not waited for."""
+    try:
+        async with httpx.AsyncClient(timeout=5) as client, asyncio.timeout(READY_SECONDS):
+            while not await is_ready(client, api):
+                services.require_hope()
+                await asyncio.sleep(_ASK_SECONDS)
+            connection = await connect(settings.dsn, "consent_operator")
+            try:
+                while await operator.relayed_partitions(connection) < settings.partitions:
+                    services.require_hope()
+                    await asyncio.sleep(_ASK_SECONDS)
+            finally:
+                await connection.close()
+    except TimeoutError:
+        raise ServiceError(
+            f"the services were not ready within {READY_SECONDS:.0f} s; `consent doctor` shows more"
+        ) from None
+    report("all services are ready")
+
+
+async def is_ready(client: httpx.AsyncClient, api: str) -> bool:
+    """Say whether the servers are reachable and the view is level with Kafka."""
+    try:
+        answer = await client.get(f"{api}/readyz")
+        checks = answer.json()["checks"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
+    others = [value for name, value in checks.items() if name not in {"register", "horizon_age_s"}]
+    age = checks.get("horizon_age_s")
+    return all(others) and age is not None and (not checks.get("register") or answer.is_success)
+
+
+def _tell(data: Path, said: Settings, settings: Settings, addresses: Addresses) -> None:
+    owner = Process.of(os.getpid())
+    if owner is not None:
+        found.write(
+            data,
+            Running(
+                owner=owner,
+                kafka=None if said.kafka_bootstrap_servers else addresses.kafka,
+                database=None if said.database_url else addresses.database,
+                api=addresses.api, api_key=addresses.api_key, topic_prefix=settings.topic_prefix,
+                partitions=settings.partitions, key_file=addresses.key_file,
+            ),
+        )  # fmt: skip

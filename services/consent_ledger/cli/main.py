@@ -1,0 +1,34 @@
+"""`consent`: the command."""
+
+import logging
+
+import typer
+
+from consent_ledger.cli import decide, demo, doctor, keys, publish, quarantine, reconcile, register, schema, topics, up
+
+app = typer.Typer(
+    name="consent",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="An append-only ledger of consent. Exit status: 0, 1 (no, or differences), 2 (usage), 3 (unavailable).",
+)
+
+
+@app.callback()
+def consent() -> None:
+    """Keep the libraries' own messages away from the output: commands say themselves what is to be known."""
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+app.command()(up.up)
+app.command()(demo.demo)
+app.command()(publish.publish)
+app.command()(decide.decide)
+app.add_typer(register.app, name="register")
+app.add_typer(topics.app, name="topics")
+app.add_typer(keys.app, name="keys")
+app.add_typer(quarantine.app, name="quarantine")
+app.command()(reconcile.reconcile)
+app.command()(schema.migrate)
+app.command()(doctor.doctor)

@@ -1,0 +1,5 @@
+"""x"""
+
+
+def reconcile() -> None:
+    """X"""

@@ -1,0 +1,104 @@
+"""When a consent counts (Art. 4(11), 7 and 8; specification 6.7)."""
+
+from typing import Final
+
+from consent_ledger.domain import durations
+from consent_ledger.domain.ages import age_of_consent
+from consent_ledger.domain.case import SUBJECT, Case
+from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.identity import CONFIRMATION_WINDOW, in_window
+
+_ORIGINS: Final = frozenset({SUBJECT, "import", "third-party"})
+_MECHANISMS: Final = frozenset(
+    {"unticked-checkbox", "button", "toggle", "signature", "recorded-call", "double-opt-in", "preference-centre"}
+)
+
+
+def weigh(case: Case) -> None:
+    """Find the consents to this purpose, channel and address, and which of them count."""
+    if not case.is_consent:
+        return
+    for consent in case.standing.consents:
+        if case.is_named_in(consent):
+            flaw = _flaw(case, consent)
+            case.candidates.append((consent, flaw))
+            if flaw is None:
+                case.counting.append(consent)
+
+
+def require(case: Case) -> None:
+    """Ask for one consent that counts; else report the flaw of the newest, on a tie the first in the ledger."""
+    if case.counting:
+        case.rests_on.append(max(case.counting, key=lambda consent: consent.time))
+    elif case.candidates:
+        consent, flaw = max(
+            case.candidates, key=lambda candidate: (candidate[0].time, -candidate[0].shard, -candidate[0].pos)
+        )
+        case.object(flaw or "CONSENT_INVALID", consent)
+    else:
+        case.object("CONSENT_ABSENT")
+
+
+def _flaw(case: Case, consent: Fact) -> str | None:
+    """Give the first condition that a consent fails, in the order of specification 6.14.1."""
+    standing = case.standing
+    if consent.ahead or not standing.register.serves(consent.source, standing.controller):
+        return "CONSENT_INVALID"
+    # Silence, pre-ticked boxes and bundles are no consent (Rec. 32; C-673/17, C-61/19), nor is what cannot be shown.
+    if consent.origin not in _ORIGINS or consent.mechanism not in _MECHANISMS or not consent.evident:
+        return "CONSENT_INVALID"
+    if case.terms.min_text_version is not None and (consent.text_version or 0) < case.terms.min_text_version:
+        return "CONSENT_OUTDATED"
+    return _age(case, consent) or _confirmation(case, consent) or _expiry(case, consent)
+
+
+def _age(case: Case, consent: Fact) -> str | None:
+    """Tell whether the subject was too young on the day of the consent (Art. 8; rows M1 to M6, M8 to M10)."""
+    standing, limit = case.standing, _limit(case, consent)
+    if consent.parental:
+        return None
+    if standing.birth_days or (consent.birth_day is not None and not standing.reports):
+        born = newest_birth_day(case) if standing.birth_days else consent.birth_day
+        below = limit is not None and born is not None and consent.time < durations.birthday(born, limit)
+        return "MINOR" if below else None
+    if standing.reports:
+        return "MINOR" if limit is not None or case.terms.direct_marketing else None
+    if limit is None:
+        return None
+    if consent.declared_min_age is not None:
+        return None if consent.declared_min_age >= limit else "AGE_UNKNOWN"
+    return None if case.terms.age_gate == "signal" else "AGE_UNKNOWN"
+
+
+def _limit(case: Case, consent: Fact) -> int | None:
+    """Give the age under which a consent needs the parents; None if the purpose knows no limit."""
+    limits = [case.terms.min_age] if case.terms.min_age is not None else []
+    if case.terms.iss:
+        limits.append(age_of_consent(consent.country or case.terms.country, durations.moment(consent.time).date()))
+    return max(limits, default=None)
+
+
+def newest_birth_day(case: Case) -> int | None:
+    """Give the birth date established last, whatever was reported; of two at one instant, the younger person's."""
+    newest = max(case.standing.birth_days, key=lambda fact: (fact.time, fact.birth_day or 0), default=None)
+    return newest.birth_day if newest else None
+
+
+def _confirmation(case: Case, consent: Fact) -> str | None:
+    """Ask for the second step of a double opt-in, from the instant of the consent to P7D after it (Art. 7(1))."""
+    if not case.terms.double_opt_in:
+        return None
+    if any(in_window(consent, one) for one in case.standing.confirmations.get(consent.event_id, ())):
+        return None
+    over = consent.time + CONFIRMATION_WINDOW + 1
+    case.wait_for(over)
+    return "CONSENT_PENDING" if case.now < over else "CONFIRMATION_EXPIRED"
+
+
+def _expiry(case: Case, consent: Fact) -> str | None:
+    """Let a consent end at its age (storage limitation, Art. 5(1)(e))."""
+    if case.terms.consent_ttl is None:
+        return None
+    end = durations.after(consent.time, case.terms.consent_ttl)
+    case.wait_for(end)
+    return "CONSENT_EXPIRED" if case.now >= end else None

@@ -1,0 +1,156 @@
+"""View in, suppressions topic out: one process at a time sends to each partition."""
+
+import asyncio
+import logging
+from uuid import uuid4
+
+from aiokafka.errors import ProducerFenced
+from prometheus_client import Counter, Gauge
+
+from consent_ledger.relay.partition import Partition, take_over
+from consent_ledger.relay.records import Records
+from consent_ledger.relay.rejected import Rejected
+from consent_ledger.runtime import topics
+from consent_ledger.runtime.clock import Clock
+from consent_ledger.runtime.keys import KeyEncryptionKeys
+from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.settings import Settings
+from consent_ledger.store import relay
+
+log = logging.getLogger(__name__)
+
+ERRORS = Counter(
+    "consent_relay_errors_total", "Take-overs and publications that failed and were begun again", ["error"]
+)
+OWNED = Gauge("consent_partitions_owned", "Partitions of the suppressions topic that this relay owns")
+WATERMARK_AGE = Gauge(
+    "consent_watermark_age_seconds", "Age of the instant that a partition's last watermark states", ["partition"]
+)
+
+_FIRST = 0
+_END_SECONDS = 5.0
+
+
+class WrongTopicsError(Exception):
+    """The topics' settings would put records where nobody looks for them; `consent topics apply` mends them."""
+
+
+class Relay:
+    """Owns every partition whose lease is free, and stands by for the others."""
+
+    def __init__(self, settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
+        self._records = Records(keks)
+        self._rejected = Rejected(settings, keks)
+        self._owned: dict[int, Partition] = {}
+        self._ending = asyncio.Event()
+
+    async def run(self) -> None:
+        """Publish until cancelled; then commit what was sent. Raises `WrongTopicsError`."""
+        await self._prepare()
+        tending = [asyncio.create_task(self._tend(q)) for q in range(self._settings.partitions)]
+        helping = [
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._rejected.run(lambda: _FIRST in self._owned)),
+        ]
+        try:
+            # These never end by themselves; and unlike gather(), this does not cancel them when it is cancelled.
+            await asyncio.wait([*tending, *helping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._ending.set()
+            for partition in self._owned.values():
+                partition.end_rest()
+            await asyncio.wait(tending, timeout=_END_SECONDS)
+            for task in [*tending, *helping]:
+                task.cancel()
+            await asyncio.gather(*tending, *helping, return_exceptions=True)
+
+    async def _prepare(self) -> None:
+        settings = self._settings
+        differences = await topics.check(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions)
+        if vital := [str(difference) for difference in differences if difference.vital]:
+            raise WrongTopicsError("; ".join(vital))
+        connection = await connect(settings.dsn, "consent_relay")
+        try:
+            await relay.add_partitions(connection, settings.partitions)
+        finally:
+            await connection.close()
+        log.info("relay started", extra={"owner": self._owner})
+
+    async def _tend(self, q: int) -> None:
+        """Own a partition whenever it can be had, until the end."""
+        while not self._ending.is_set():
+            connection: Connection | None = None
+            try:
+                connection = await connect(self._settings.dsn, "consent_relay")
+                await self._stand_by(connection, q)
+            except (relay.FencedError, ProducerFenced) as error:
+                log.warning("partition lost", extra={"partition": q})
+                ERRORS.labels(type(error).__name__).inc()
+            except Exception as error:
+                log.exception("publishing failed", extra={"partition": q})
+                ERRORS.labels(type(error).__name__).inc()
+            finally:
+                if connection is not None:
+                    connection.terminate()
+            await self._pause()
+
+    async def _stand_by(self, connection: Connection, q: int) -> None:
+        while not self._ending.is_set():
+            partition = await take_over(self._settings, connection, self._records, q=q, owner=self._owner)
+            if partition is not None:
+                log.info("partition claimed", extra={"partition": q, "epoch": partition.epoch})
+                await self._own(partition)
+            await self._pause()
+
+    async def _own(self, partition: Partition) -> None:
+        self._owned[partition.q] = partition
+        age = WATERMARK_AGE.labels(partition.q)
+        age.set_function(lambda: self._age(partition))
+        OWNED.inc()
+        try:
+            while not self._ending.is_set():
+                if not await partition.step():
+                    await partition.rest()
+            await partition.settle()
+        finally:
+            del self._owned[partition.q]
+            WATERMARK_AGE.remove(partition.q)
+            OWNED.dec()
+            await partition.end()
+
+    def _age(self, partition: Partition) -> float:
+        return (self._clock.now() - partition.instant).total_seconds() if partition.instant else float("inf")
+
+    async def _watch(self) -> None:
+        """Ask for all owned partitions at once what is new, and wake those that it concerns."""
+        while True:
+            try:
+                connection = await connect(self._settings.dsn, "consent_relay")
+                try:
+                    while True:
+                        await self._look(connection)
+                        await asyncio.sleep(self._settings.poll_ms / 1000)
+                finally:
+                    connection.terminate()
+            except Exception:
+                # Meanwhile each partition looks by itself once a second.
+                log.exception("no news")
+                await self._pause()
+
+    async def _look(self, connection: Connection) -> None:
+        owned = dict(self._owned)
+        if owned:
+            instant, waiting = await relay.news(connection, {q: partition.sent for q, partition in owned.items()})
+            for q, partition in owned.items():
+                partition.wake(instant, waiting=q in waiting)
+
+    async def _pause(self) -> None:
+        """Wait before another attempt, the end of this relay at most."""
+        try:
+            async with asyncio.timeout(min(1.0, self._settings.lease_seconds / 20)):
+                await self._ending.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,71 @@
+"""Makes of rows of the view the keys and values of the suppressions topic."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+from consent_ledger.domain import register as registers
+from consent_ledger.domain import suppression
+from consent_ledger.domain.register import Register
+from consent_ledger.runtime.keys import KeyEncryptionKeys, key_check
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import keys, view
+from consent_ledger.store.keys import ControllerKey
+from consent_ledger.store.relay import Row
+
+_REGISTERS_CACHED: Final = 16
+
+
+class UnknownControllerError(Exception):
+    """A row of the view belongs to a controller that has no key, which no recorder can have written."""
+
+
+class Records:
+    """Remembers the registers and keys it has met, so that most rows need nothing from the database."""
+
+    def __init__(self, keks: KeyEncryptionKeys) -> None:
+        self._keks = keks
+        self._registers: OrderedDict[int, Register] = OrderedDict()
+        self._keys: dict[str, ControllerKey] = {}
+
+    async def make(self, connection: Connection, rows: Iterable[Row]) -> list[tuple[bytes, bytes]]:
+        """Return key and value of the record of each row. Raises `UnknownControllerError`."""
+        return [(_key(row), self._value(row, await self._register(connection, row))) for row in rows]
+
+    async def _register(self, connection: Connection, row: Row) -> Register:
+        """Return the register the row was made under, and have its controller's key at hand."""
+        if row.controller not in self._keys:
+            self._keys = await keys.controller_keys(connection, self._keks)
+            if row.controller not in self._keys:
+                raise UnknownControllerError(row.controller)
+        version = row.register_version
+        if version in self._registers:
+            self._registers.move_to_end(version)
+        else:
+            document = await view.register(connection, version) if version else {}
+            self._registers[version] = registers.compile(document, version)
+            if len(self._registers) > _REGISTERS_CACHED:
+                self._registers.popitem(last=False)
+        return self._registers[version]
+
+    def _value(self, row: Row, register: Register) -> bytes:
+        kid, key = self._keys[row.controller]
+        if row.type == suppression.PURPOSES:
+            return suppression.purposes_record(
+                register,
+                controller=row.controller,
+                kid=kid,
+                check=key_check(key),
+                version=row.seq,
+                needs=row.needs or {},
+            )
+        return suppression.record(
+            register, controller=row.controller, type=row.type, hash_=row.hash, kid=kid, place=(row.shard, row.pos),
+            version=row.seq, recorded_at=row.recorded_at, own=row.decisions,
+        )  # fmt: skip
+
+
+def _key(row: Row) -> bytes:
+    if row.type == suppression.PURPOSES:
+        return suppression.purposes_key(row.controller)
+    return suppression.suppression_key(row.controller, row.type, row.hash)

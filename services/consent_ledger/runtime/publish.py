@@ -1,0 +1,66 @@
+"""Events into Kafka by commands: idempotent, and counted only when every in-sync replica has them."""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from consent_ledger.domain.cloudevents import STRUCTURED
+from consent_ledger.domain.events import Event
+
+HEADERS: Final = (("content-type", STRUCTURED.encode()),)
+_UNDER_WAY_MAX: Final = 5_000
+_LINGER_MS: Final = 5
+
+
+class Publisher:
+    """Sends events to one topic."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._under_way: deque[asyncio.Future[Any]] = deque()
+        self.acknowledged = 0
+
+    async def send(self, key: bytes | None, value: bytes, partition: int | None = None) -> None:
+        """Hand over one structured event; waits only when very many are under way."""
+        sent = await self._producer.send(self._topic, value, key, partition=partition, headers=list(HEADERS))
+        self._under_way.append(sent)
+        while len(self._under_way) > _UNDER_WAY_MAX:
+            await self._confirm()
+
+    async def flush(self) -> None:
+        """Return when Kafka has everything. Raises aiokafka's `KafkaError` when it does not take something."""
+        while self._under_way:
+            await self._confirm()
+
+    async def _confirm(self) -> None:
+        await self._under_way.popleft()
+        self.acknowledged += 1
+
+
+@asynccontextmanager
+async def publishing(kafka: Mapping[str, Any], topic: str) -> AsyncIterator[Publisher]:
+    """Open a way into a topic; nothing is under way any more when the block ends without an exception."""
+    producer = AIOKafkaProducer(**kafka, enable_idempotence=True, acks="all", linger_ms=_LINGER_MS)
+    try:
+        await producer.start()
+        publisher = Publisher(producer, topic)
+        yield publisher
+        await publisher.flush()
+    finally:
+        await producer.stop()
+
+
+def key_of(event: Event) -> bytes:
+    """Name one of 4,096 buckets: one person's events stay in order, and nobody can be recognised by a record's key."""
+    if event.identifiers:
+        identifier = event.identifiers[0][1]
+        stable = f"{identifier.type}|{identifier.value}"
+    else:
+        stable = event.id.hex
+    return hashlib.sha256(stable.encode("utf-8", "surrogatepass")).hexdigest()[:3].encode()

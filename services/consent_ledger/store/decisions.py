@@ -1,0 +1,72 @@
+"""What a decision rests on: one snapshot of the view, read behind a barrier.
+
+The barrier: the positions that all shards had when the question came in. A snapshot counts only if the viewer has folded
+at least those, so no answer can overlook an entry that was committed before it was asked for.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from consent_ledger.domain.facts import Dossier
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import statements
+from consent_ledger.store.view import StoredRow
+
+_SQL = statements.load(__file__)
+
+_RETRY_SECONDS = 0.002
+
+
+class BehindError(Exception):
+    """The view has not caught up with the ledger in time; the answer is no, and may be another soon."""
+
+
+class Snapshot:
+    """One snapshot of the view; everything read through it is of the same instant."""
+
+    def __init__(
+        self, connection: Connection, applied: list[int], register_version: int, horizon: datetime, now: datetime
+    ) -> None:
+        self._connection = connection
+        # Number of entries folded, by shard: what this snapshot knows.
+        self.applied = applied
+        self.register_version = register_version
+        # Everything that Kafka held at this instant is in the snapshot.
+        self.horizon = horizon
+        self.now = now
+
+    async def needs(self, controllers: Collection[str]) -> dict[tuple[str, str], int]:
+        """Return, by controller and purpose, the register version that a stored decision must be made under."""
+        rows = await self._connection.fetch(_SQL["needs"], list(controllers))
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    async def rows(self, hashes: Collection[bytes]) -> dict[bytes, StoredRow]:
+        """Return the rows of addresses that have one."""
+        return {row[0]: StoredRow(*row[1:]) for row in await self._connection.fetch(_SQL["rows"], list(hashes))}
+
+    async def dossiers(self, hashes: Collection[bytes]) -> dict[bytes, tuple[int, Dossier]]:
+        """Return id and facts of the dossiers that addresses belong to; addresses without one are missing."""
+        rows = await self._connection.fetch(_SQL["dossiers"], list(hashes))
+        return {row[0]: (row[1], Dossier.loads(row[2])) for row in rows}
+
+
+@asynccontextmanager
+async def behind_barrier(connection: Connection, patience: timedelta) -> AsyncIterator[Snapshot]:
+    """Open a snapshot that holds every entry committed before this call.
+
+    Raises `BehindError` when the view has not folded them within `patience`.
+    """
+    head = await connection.fetchrow(_SQL["heads"])
+    assert head is not None  # noqa: S101 - an aggregate always gives a row
+    deadline = asyncio.get_running_loop().time() + patience.total_seconds()
+    while not await connection.fetchval(_SQL["caught_up"], head["shards"], head["next_pos"]):
+        if asyncio.get_running_loop().time() > deadline:
+            raise BehindError
+        await asyncio.sleep(_RETRY_SECONDS)
+    # What is folded is never unfolded, so a snapshot taken now has caught up as well.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        state = await connection.fetchrow(_SQL["state"])
+        assert state is not None  # noqa: S101 - both rows are made by the migration
+        yield Snapshot(connection, state["applied"], state["register_version"], state["horizon"], state["now"])

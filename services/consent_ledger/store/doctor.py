@@ -1,0 +1,108 @@
+"""How the whole installation stands, counted from the tables themselves."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import statements
+
+_SQL = statements.load(__file__)
+
+
+class Server(NamedTuple):
+    """The database server; `migrated`: it has a schema of ours."""
+
+    version: str
+    migrated: bool
+
+
+class ShardSums(NamedTuple):
+    """One shard: what its head says, and what is found in the tables. `lease_seconds` below 0: nobody owns it."""
+
+    shard: int
+    topic: str
+    partition: int
+    start_offset: int
+    next_offset: int
+    entries: int
+    duplicates: int
+    rejected: int
+    holes: int
+    owner: str
+    epoch: int
+    lease_seconds: float
+    found_entries: int
+    found_duplicates: int
+    found_rejected: int
+    found_holes: int
+    unfolded: int
+
+    @property
+    def accounted(self) -> bool:
+        """Whether every offset consumed is exactly one entry, duplicate, rejected record or hole, and all are there."""
+        said = (self.entries, self.duplicates, self.rejected, self.holes)
+        there = (self.found_entries, self.found_duplicates, self.found_rejected, self.found_holes)
+        return said == there and sum(said) == self.next_offset - self.start_offset
+
+
+class ViewState(NamedTuple):
+    """The view. `horizon_age` None: it has never been level with Kafka."""
+
+    owner: str
+    epoch: int
+    lease_seconds: float
+    seq: int
+    register_version: int
+    sweeping: bool
+    addresses: int
+    dossiers: int
+    waiting: int
+    horizon_age: float | None
+
+
+class RelayState(NamedTuple):
+    """One partition of the suppressions topic; `unsent` records of the view are not on it yet."""
+
+    partition: int
+    owner: str
+    epoch: int
+    lease_seconds: float
+    unsent: int
+
+
+class QuarantineCount(NamedTuple):
+    """Records in quarantine for one reason; `suppressing` of them have an entry all the same."""
+
+    reason: str
+    records: int
+    suppressing: int
+    newest: datetime
+
+
+async def server(connection: Connection) -> Server:
+    """Ask what the server is; needs no schema of ours."""
+    row = await connection.fetchrow(_SQL["server"])
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    return Server(*row)
+
+
+async def shards(connection: Connection) -> list[ShardSums]:
+    """Count what became of every offset, by shard. Reads whole tables: seconds for millions of entries."""
+    return [ShardSums(*row) for row in await connection.fetch(_SQL["shards"])]
+
+
+async def view_state(connection: Connection) -> ViewState:
+    """Return how the view stands."""
+    row = await connection.fetchrow(_SQL["view"])
+    assert row is not None  # noqa: S101 - view_head has one row
+    return ViewState(*row)
+
+
+async def relay_states(connection: Connection) -> list[RelayState]:
+    """Return how the partitions of the suppressions topic stand."""
+    return [RelayState(*row) for row in await connection.fetch(_SQL["relay"])]
+
+
+async def quarantine_counts(connection: Connection) -> list[QuarantineCount]:
+    """Count the records in quarantine by reason, the most frequent first."""
+    return [QuarantineCount(*row) for row in await connection.fetch(_SQL["quarantine"])]

@@ -1,0 +1,31 @@
+-- name: server
+SELECT current_setting('server_version') AS version, to_regclass('consent.shard_head') IS NOT NULL AS migrated;
+
+-- name: shards
+-- What the head of each shard says beside what is really in the tables.
+SELECT h.shard, h.topic, h.partition, h.start_offset, h.next_offset, h.next_pos, h.duplicates, h.rejected, h.holes,
+       h.owner, h.epoch, extract(epoch FROM h.lease_until - clock_timestamp())::float8 AS lease_seconds,
+       (SELECT count(*) FROM ledger l WHERE l.shard = h.shard) AS found_entries,
+       (SELECT count(*) FROM duplicate d WHERE d.shard = h.shard) AS found_duplicates,
+       (SELECT count(*) FROM quarantine q WHERE q.shard = h.shard AND q.pos IS NULL) AS found_rejected,
+       (SELECT coalesce(sum(o.to_offset - o.from_offset), 0)::bigint FROM hole o WHERE o.shard = h.shard) AS found_holes,
+       h.next_pos - coalesce(v.applied[h.shard + 1], 0) AS unfolded
+  FROM shard_head h, view_head v
+ ORDER BY h.shard;
+
+-- name: view
+SELECT v.owner, v.epoch, extract(epoch FROM v.lease_until - clock_timestamp())::float8 AS lease_seconds,
+       v.seq, v.register_version, v.sweep_controllers <> '{}' AS sweeping,
+       (SELECT count(*) FROM view) AS addresses, (SELECT count(*) FROM dossier) AS dossiers,
+       (SELECT count(*) FROM waiting) AS waiting,
+       (SELECT extract(epoch FROM clock_timestamp() - instant)::float8 FROM horizon WHERE isfinite(instant)) AS horizon_age
+  FROM view_head v;
+
+-- name: relay
+SELECT q, owner, epoch, extract(epoch FROM lease_until - clock_timestamp())::float8 AS lease_seconds,
+       (SELECT count(*) FROM outbox o WHERE o.q = h.q AND o.seq > h.cursor) AS unsent
+  FROM relay_head h ORDER BY q;
+
+-- name: quarantine
+SELECT reason, count(*) AS records, count(pos) AS suppressing, max(recorded_at) AS newest
+  FROM quarantine GROUP BY reason ORDER BY records DESC, reason;

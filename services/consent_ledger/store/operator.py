@@ -1,0 +1,58 @@
+"""What an operator's commands ask of the database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import statements
+
+_SQL = statements.load(__file__)
+
+
+class QuarantinedRecord(NamedTuple):
+    """A record that was not accepted, or only in part, by its place. `position`: its entry, if it has one."""
+
+    shard: int
+    topic: str | None
+    partition: int | None
+    offset: int
+    reason: str
+    detail: str
+    event_id: UUID | None
+    position: int | None
+    recorded_at: datetime
+
+
+class LoadOutcome(NamedTuple):
+    """What became of a register load so far; all None: it is not recorded yet."""
+
+    version: int | None
+    in_force: bool | None
+    reason: str | None
+    detail: str | None
+
+
+async def quarantined(connection: Connection, reason: str | None, limit: int) -> Sequence[QuarantinedRecord]:
+    """Return the newest records in quarantine, of one reason or of all."""
+    return [QuarantinedRecord(*row) for row in await connection.fetch(_SQL["quarantined"], reason, limit)]
+
+
+async def relayed_partitions(connection: Connection) -> int:
+    """Return how many partitions of the suppressions topic have an owner."""
+    number: int = await connection.fetchval(_SQL["relayed_partitions"])
+    return number
+
+
+async def load_outcome(connection: Connection, event_id: UUID) -> LoadOutcome:
+    """Return what became of the register load that was published as this event."""
+    row = await connection.fetchrow(_SQL["load_outcome"], event_id)
+    assert row is not None  # noqa: S101 - view_head has one row
+    return LoadOutcome(*row)
+
+
+async def refusals_without_controller(connection: Connection) -> int:
+    """Return how many refusals reached no controller when they were recorded."""
+    number: int = await connection.fetchval(_SQL["refusals_without_controller"])
+    return number

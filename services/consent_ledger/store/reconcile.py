@@ -1,0 +1,34 @@
+"""What a comparison of the suppressions topic with the view needs to read, and the one thing it may write."""
+
+from collections.abc import AsyncIterator, Collection
+
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import statements
+from consent_ledger.store.relay import Row
+
+_SQL = statements.load(__file__)
+
+_PREFETCH = 2000
+
+
+async def head(connection: Connection) -> int:
+    """Return the newest version in the view."""
+    seq: int = await connection.fetchval(_SQL["head"])
+    return seq
+
+
+async def is_published(connection: Connection, q: int, seq: int) -> bool:
+    """Whether all versions up to `seq` are on the partition, and committed."""
+    unsent: bool = await connection.fetchval(_SQL["unsent"], q, seq)
+    return not unsent
+
+
+async def rows(connection: Connection, q: int) -> AsyncIterator[Row]:
+    """Go through the view's rows of one partition, in no order and in one snapshot; only within a transaction."""
+    async for row in connection.cursor(_SQL["rows"], q, prefetch=_PREFETCH):
+        yield Row(*row)
+
+
+async def request(connection: Connection, q: int, hashes: Collection[bytes]) -> None:
+    """Ask the partition's owner to send the records of these addresses again."""
+    await connection.execute(_SQL["request"], q, list(hashes))

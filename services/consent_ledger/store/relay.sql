@@ -1,0 +1,67 @@
+-- name: add_partitions
+INSERT INTO relay_head (q) SELECT generate_series(0, $1::int - 1) ON CONFLICT DO NOTHING;
+
+-- name: claim
+UPDATE relay_head
+   SET epoch = epoch + 1, owner = $2, lease_until = clock_timestamp() + $3::interval
+ WHERE q = $1 AND (lease_until < clock_timestamp() OR owner = $2)
+RETURNING epoch;
+
+-- name: release
+UPDATE relay_head SET lease_until = '-infinity' WHERE q = $1 AND epoch = $2;
+
+-- name: cursor
+SELECT cursor FROM relay_head WHERE q = $1 AND epoch = $2;
+
+-- name: news
+-- Which partitions have something unsent: without a lock, asked all the time.
+SELECT z.instant,
+       array(SELECT x.q
+               FROM unnest($1::smallint[], $2::bigint[]) AS x (q, sent)
+              WHERE EXISTS (SELECT FROM outbox o WHERE o.q = x.q AND o.seq > x.sent)
+                 OR EXISTS (SELECT FROM resend r WHERE r.q = x.q)) AS waiting
+  FROM horizon z;
+
+-- name: snapshot
+-- One statement and so one snapshot: whether the epoch stands (else no row at all), the horizon, what is unsent, and each
+-- of those rows as it is now. The number of rows is written out, so that the planner knows how few they are.
+SELECT z.instant, z.seq AS horizon_seq, n.seq AS outbox_seq, n.resend_id,
+       v.hash, v.controller, v.type, v.seq, v.register_version, v.shard, v.pos, v.recorded_at, v.decisions,
+       CASE WHEN v.type = '!purposes'
+            THEN (SELECT jsonb_object_agg(d.purpose, d.version) FROM needs d WHERE d.controller = v.controller) END AS needs
+  FROM relay_head h
+ CROSS JOIN horizon z
+  LEFT JOIN LATERAL (
+       (SELECT o.seq, NULL::bigint AS resend_id, o.hash
+          FROM outbox o WHERE o.q = h.q AND o.seq > $3 ORDER BY o.seq LIMIT 1000)
+       UNION ALL
+       (SELECT NULL, r.id, r.hash FROM resend r WHERE r.q = h.q ORDER BY r.id LIMIT 1000)) AS n ON true
+  LEFT JOIN view v ON v.hash = n.hash
+ WHERE h.q = $1 AND h.epoch = $2;
+
+-- name: settle
+-- One statement, so that a relay which is stopped at any moment leaves no lock behind.
+WITH mine AS (
+    UPDATE relay_head SET cursor = $4, lease_until = clock_timestamp() + $6::interval WHERE q = $1 AND epoch = $2 RETURNING q
+), sent AS (
+    DELETE FROM outbox o USING mine WHERE o.q = mine.q AND o.seq > $3 AND o.seq <= $4
+), resent AS (
+    DELETE FROM resend r USING mine WHERE r.q = mine.q AND r.id = ANY($5::bigint[])
+)
+SELECT count(*) FROM mine;
+
+-- name: unpublished
+-- Commits of one shard follow each other, so no offset behind its cursor can appear later.
+SELECT h.topic, h.partition, x.shard, x.k_offset, x.reason, x.detail, x.pos, x.record
+  FROM shard_head h
+  LEFT JOIN rejected_cursor c USING (shard)
+ CROSS JOIN LATERAL (
+       SELECT * FROM quarantine t
+        WHERE t.shard = h.shard AND t.k_offset >= coalesce(c.next_offset, 0) ORDER BY t.k_offset LIMIT 64) AS x
+ ORDER BY x.shard, x.k_offset
+ LIMIT 64;
+
+-- name: published
+INSERT INTO rejected_cursor AS c (shard, next_offset)
+SELECT * FROM unnest($1::int[], $2::bigint[])
+ON CONFLICT (shard) DO UPDATE SET next_offset = greatest(c.next_offset, excluded.next_offset);

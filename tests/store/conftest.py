@@ -1,0 +1,30 @@
+"""Connections in the recorder's role to a database of the test's own."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from consent_ledger.runtime.postgres import Connection, connect
+
+
+@pytest.fixture
+async def recorder(database: str) -> AsyncIterator[Connection]:
+    connection = await connect(database, "consent_recorder")
+    yield connection
+    connection.terminate()
+
+
+@pytest.fixture
+async def second(database: str) -> AsyncIterator[Connection]:
+    """Another recorder's connection."""
+    connection = await connect(database, "consent_recorder")
+    yield connection
+    connection.terminate()
+
+
+@pytest.fixture
+async def superuser(database: str) -> AsyncIterator[Connection]:
+    connection: Connection = await asyncpg.connect(database)
+    yield connection
+    connection.terminate()

@@ -1,0 +1,155 @@
+"""Nobody changes what is recorded: rights per role, and a trigger for those who have all rights.
+
+Seen to fail: update granted to the recorder on the ledger, on quarantine and on payload; delete granted on event;
+insert on the ledger granted to viewer, relay, api and operator; the triggers left out; a trigger for rows only; payload
+readable for the api; the back end of a silent owner ended in the service's own role.
+"""
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import get_args
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from consent_ledger.runtime.postgres import Connection, Role, connect
+from consent_ledger.store import ledger
+from running import database_of_its_own
+from store.drafts import LEASE, append, batch, claimed, draft
+
+LEDGER = ("event", "ledger", "entry_subject", "payload", "duplicate", "hole", "quarantine", "register")
+ERASABLE = ("payload", "quarantine")
+KEYS = ("service_key", "controller_key", "person_key")
+ROLES: tuple[Role, ...] = get_args(Role)
+CHANGES = {
+    "update": "UPDATE consent.{} SET shard = shard",
+    "delete": "DELETE FROM consent.{}",
+    "truncate": "TRUNCATE consent.{}",
+}
+PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+
+
+@pytest.fixture(scope="module")
+async def untouched(postgres: str, template: str) -> AsyncIterator[str]:
+    async with database_of_its_own(postgres, template) as url:
+        yield url
+
+
+async def try_as(url: str, role: Role, statement: str) -> None:
+    connection = await connect(url, role)
+    try:
+        await connection.execute(statement)
+    finally:
+        connection.terminate()
+
+
+async def granted(url: str, role: Role, table: str) -> set[str]:
+    connection: Connection = await asyncpg.connect(url)
+    try:
+        return {
+            privilege
+            for privilege in PRIVILEGES
+            if await connection.fetchval("SELECT has_table_privilege($1, $2, $3)", role, f"consent.{table}", privilege)
+        }
+    finally:
+        connection.terminate()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("table", LEDGER)
+async def test_the_recorder_cannot_change_what_it_recorded(untouched: str, table: str, change: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
+        await try_as(untouched, "consent_recorder", CHANGES[change].format(table))
+
+
+@pytest.mark.parametrize("table", [*LEDGER, *KEYS])
+async def test_the_recorder_may_insert_and_select_and_nothing_else(untouched: str, table: str) -> None:
+    assert await granted(untouched, "consent_recorder", table) == {"SELECT", "INSERT"}
+
+
+async def test_no_role_may_update_a_single_column_of_the_ledger(untouched: str) -> None:
+    connection: Connection = await asyncpg.connect(untouched)
+
+    may = await connection.fetch(
+        "SELECT role, name FROM unnest($1::text[]) AS role, unnest($2::text[]) AS name"
+        " WHERE has_any_column_privilege(role, 'consent.' || name, 'UPDATE')",
+        list(ROLES),
+        list(LEDGER),
+    )
+    await connection.close()
+
+    assert may == []
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("table", LEDGER)
+async def test_a_trigger_refuses_even_the_superuser(untouched: str, table: str, change: str) -> None:
+    superuser: Connection = await asyncpg.connect(untouched)
+    try:
+        if change == "delete" and table in ERASABLE:
+            await superuser.execute(CHANGES[change].format(table))
+        else:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="is append-only"):
+                await superuser.execute(CHANGES[change].format(table))
+    finally:
+        await superuser.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE consent.ledger DISABLE TRIGGER ALL",
+        "DROP TRIGGER append_only ON consent.ledger",
+        "CREATE OR REPLACE FUNCTION consent.append_only() RETURNS trigger LANGUAGE plpgsql AS 'begin return new; end'",
+        "SET session_replication_role = replica",
+        "CREATE TABLE consent.mine (one int)",
+    ],
+)
+async def test_the_recorder_cannot_get_round_the_trigger(untouched: str, statement: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await try_as(untouched, "consent_recorder", statement)
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "consent_recorder"])
+@pytest.mark.parametrize("table", LEDGER)
+async def test_only_the_recorder_inserts_into_the_ledger(untouched: str, table: str, role: Role) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
+        await try_as(untouched, role, f"INSERT INTO consent.{table} DEFAULT VALUES")
+
+    assert await granted(untouched, role, table) <= {"SELECT"}
+
+
+@pytest.mark.parametrize("table", ["payload", "person_key"])
+async def test_the_api_cannot_read_what_is_personal(untouched: str, table: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
+        await try_as(untouched, "consent_api", f"TABLE consent.{table}")
+
+
+async def test_a_login_user_that_is_only_a_member_of_the_role_can_record_and_take_over(
+    member: str, superuser: Connection
+) -> None:
+    stopped, successor = await connect(member, "consent_recorder"), await connect(member, "consent_recorder")
+    await claimed(stopped)
+    await superuser.execute("UPDATE consent.shard_head SET lease_until = '-infinity'")
+    await stopped.execute("BEGIN; SELECT FROM shard_head FOR UPDATE")
+
+    claim = await ledger.claim(successor, 1, "second", LEASE)
+
+    assert claim is not None
+    assert await append(successor, batch(draft(), epoch=claim.epoch))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await successor.execute("DELETE FROM ledger")
+    stopped.terminate()
+    successor.terminate()
+
+
+@pytest.fixture
+async def member(database: str, superuser: Connection) -> AsyncIterator[str]:
+    """URL for a user who owns nothing and is a member of the recorder's role."""
+    name = f"consent_{uuid.uuid4().hex[:12]}"
+    await superuser.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'; GRANT consent_recorder TO {name}")
+    server = urlsplit(database)
+    yield server._replace(netloc=f"{name}:{name}@{server.hostname}:{server.port}").geturl()
+    await superuser.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1", name)
+    await superuser.execute(f"DROP ROLE {name}")
