@@ -10,9 +10,14 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 
 from consent_ledger.runtime.local import Kafka, Postgres
+
+# A machine under load may take long over one example, which says nothing about the code.
+hypothesis.settings.register_profile("consent", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("consent")
 
 EXTERNAL = os.environ.get("CONSENT_TEST_SERVERS", "local") == "external"
 

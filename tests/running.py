@@ -115,6 +115,15 @@ class Installation:
         )
         return Place(shard, sent.offset)
 
+    async def publish_together(self, *said: Any, shard: int = 1) -> list[Place]:
+        """Publish several events as one batch of Kafka, which a recorder reads and appends as one."""
+        topic, partition = self.partition(shard)
+        batch = self.producer.create_batch()
+        for one in said:
+            batch.append(key=None, value=builders.encode(one), timestamp=None)
+        sent = await (await self.producer.send_batch(batch, topic, partition=partition))
+        return [Place(shard, sent.offset + number) for number in range(len(said))]
+
     async def load_register(self, document: dict[str, Any] | None = None) -> Place:
         return await self.publish(builders.register_loaded(document), shard=0)
 
@@ -123,7 +132,7 @@ class Installation:
         return list(await self.superuser.fetch(query, *values))
 
     async def next_offset(self, shard: int) -> int:
-        rows = await self.fetch("SELECT next_offset FROM consent.shard_head WHERE shard = $1", shard)
+        rows = await self.fetch("SELECT next_offset FROM shard_head WHERE shard = $1", shard)
         return int(rows[0]["next_offset"]) if rows else 0
 
     async def recorded(self, *places: Place, service: asyncio.Task[None] | None = None) -> None:
@@ -166,9 +175,9 @@ async def installation(
             }
         )
         await topics.apply(chosen.kafka(), prefix=chosen.topic_prefix, partitions=chosen.partitions)
-        superuser = await asyncpg.connect(url)
+        superuser = await asyncpg.connect(url, server_settings={"search_path": "consent"})
         # Takes more than the broker does, so that the broker is asked.
-        producer = AIOKafkaProducer(**chosen.kafka(), enable_idempotence=True, max_request_size=2**22)
+        producer = AIOKafkaProducer(**chosen.kafka(), acks="all", max_request_size=2**22)
         await producer.start()
         try:
             yield Installation(

@@ -5,9 +5,34 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+import builders
 from api.served import Api, served
+from consent_ledger.runtime.local.ports import free_port
 from consent_ledger.viewer.app import Viewer
 from running import Installation, installation, serving
+
+REGISTER = {
+    **builders.REGISTER,
+    "purposes": [
+        *builders.REGISTER["purposes"],
+        {
+            "controller": "shop-be",
+            "id": "invoice",
+            "basis": "contract",
+            "channels": ["email", "post"],
+            "direct_marketing": False,
+        },
+        {
+            "controller": "shop-be",
+            "id": "week",
+            "basis": "consent",
+            "channels": ["email"],
+            "direct_marketing": True,
+            "consent_ttl": "P7D",
+        },
+    ],
+}
+"""A second purpose of the first shop that needs no consent, and a third for which consent lasts a week."""
 
 
 @pytest.fixture(scope="session")
@@ -15,13 +40,13 @@ async def installed(
     kafka: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installation]:
     """An installation with its register loaded, whose recorder and viewer run."""
-    async with installation(kafka, postgres, template, tmp_path_factory.mktemp("api"), lease_seconds=60.0) as made:
-        async with (
-            serving(made.recorder().run()) as recorder,
-            serving(Viewer(made.settings, made.keks, made.clock).run()),
-        ):
-            await made.recorded(await made.load_register(), service=recorder)
-            yield made
+    async with (
+        installation(kafka, postgres, template, tmp_path_factory.mktemp("api")) as made,
+        serving(made.recorder().run()) as recorder,
+        serving(Viewer(made.settings, made.keks, made.clock).run()),
+    ):
+        await made.recorded(await made.load_register(REGISTER), service=recorder)
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +63,9 @@ _numbers = itertools.count()
 def address() -> Callable[[], str]:
     """Make e-mail addresses that no other test has."""
     return lambda: f"person{next(_numbers)}@example.be"
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port on which nothing listens."""
+    return free_port()

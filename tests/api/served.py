@@ -9,6 +9,7 @@ import httpx
 
 from consent_ledger.api.server import serve
 from consent_ledger.runtime.keys import KeyEncryptionKeys
+from consent_ledger.runtime.postgres import connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import api_keys
 from running import Installation, SettableClock, serving
@@ -30,9 +31,7 @@ class Api:
         self, *scopes: str, sources: Collection[str] = EVERYTHING, controllers: Collection[str] = EVERYTHING
     ) -> str:
         """Make a key that works."""
-        return await api_keys.create(
-            self.installation.superuser, scopes=scopes, sources=sources, controllers=controllers
-        )
+        return await make_key(self.installation, scopes, sources, controllers)
 
     async def publish(self, *events: Any, wait: int = 0, key: str | None = None) -> httpx.Response:
         """Publish a batch of events."""
@@ -58,6 +57,17 @@ class Api:
         return decisions
 
 
+async def make_key(
+    installation: Installation, scopes: Collection[str], sources: Collection[str], controllers: Collection[str]
+) -> str:
+    """Make a key as an operator does."""
+    connection = await connect(installation.settings.dsn, "consent_operator")
+    try:
+        return await api_keys.create(connection, scopes=scopes, sources=sources, controllers=controllers)
+    finally:
+        await connection.close()
+
+
 def bearer(key: str | None) -> dict[str, str]:
     """The header that shows a key; none, where the client has its own."""
     return {} if key is None else {"Authorization": f"Bearer {key}"}
@@ -78,18 +88,22 @@ def question(value: str = "an@example.be", **fields: Any) -> dict[str, Any]:
 async def served(installation: Installation, **settings: Any) -> AsyncIterator[Api]:
     """Serve an installation's API, with a clock of its own and a client whose key may do everything."""
     clock = SettableClock()
-    everything = await api_keys.create(
-        installation.superuser, scopes=api_keys.SCOPES, sources=EVERYTHING, controllers=EVERYTHING
-    )
+    everything = await make_key(installation, api_keys.SCOPES, EVERYTHING, EVERYTHING)
     chosen = installation.settings.model_copy(update={"api_port": 0, **settings})
-    async with listening(chosen, installation.keks, clock) as url:
-        async with httpx.AsyncClient(base_url=url, headers=bearer(everything), timeout=40) as client:
-            yield Api(client, installation, clock)
+    async with (
+        listening(chosen, installation.keks, clock) as url,
+        httpx.AsyncClient(base_url=url, headers=bearer(everything), timeout=40) as client,
+    ):
+        yield Api(client, installation, clock)
 
 
 @asynccontextmanager
 async def listening(settings: Settings, keks: KeyEncryptionKeys, clock: SettableClock) -> AsyncIterator[str]:
     """Serve whatever there is behind the settings, and give the address."""
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with serving(serve(settings, keks, clock, port)):
-        yield f"http://127.0.0.1:{await port}"
+    async with serving(serve(settings, keks, clock, port)) as service:
+        both: set[asyncio.Future[Any]] = {service, port}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if service.done():
+            service.result()
+        yield f"http://127.0.0.1:{port.result()}"

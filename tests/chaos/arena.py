@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
@@ -26,7 +27,7 @@ _MUTANT = Path(__file__).with_name("mutant.py")
 
 
 async def until(condition: Callable[[], Awaitable[T | None]], what: str, seconds: float = PATIENCE_SECONDS) -> T:
-    """Ask again and again, and return the first answer that is true. Raises TimeoutError, which names what is missing."""
+    """Ask again and again, and return the first answer that is true. Raises TimeoutError naming what is missing."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while not (answer := await condition()):
@@ -172,20 +173,26 @@ class Trap:
         self._connection = connection
 
     @classmethod
-    async def set(cls, installation: Installation, table: str) -> Self:
-        """Lay the trap on a table of the ledger; nobody is held yet."""
+    @asynccontextmanager
+    async def laid(cls, installation: Installation, table: str) -> AsyncIterator[Self]:
+        """Lay it on a table, holding nobody yet; at the end of the block everybody goes on."""
         connection: Connection = await asyncpg.connect(installation.database)
-        await connection.execute(
-            f"""
-            CREATE FUNCTION public.trap() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN
-                PERFORM pg_advisory_xact_lock_shared(hashtext('trap'), pg_backend_pid());
-                RETURN NULL;
-            END $$;
-            CREATE TRIGGER trap BEFORE INSERT ON consent.{table} FOR EACH STATEMENT EXECUTE FUNCTION public.trap();
-            """
-        )
-        return cls(connection)
+        try:
+            await connection.execute(
+                f"""
+                CREATE FUNCTION public.trap() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    PERFORM set_config('lock_timeout', '0', true);
+                    PERFORM pg_advisory_xact_lock_shared(hashtext('trap'), pg_backend_pid());
+                    RETURN NULL;
+                END $$;
+                CREATE TRIGGER trap BEFORE INSERT ON consent.{table}
+                    FOR EACH STATEMENT EXECUTE FUNCTION public.trap();
+                """
+            )
+            yield cls(connection)
+        finally:
+            connection.terminate()
 
     async def hold(self, back_end: int) -> None:
         """From now on, this back end does not get past its next insert."""
@@ -206,7 +213,3 @@ class Trap:
     async def release(self, back_end: int) -> None:
         """Let it go on."""
         await self._connection.execute("SELECT pg_advisory_unlock(hashtext('trap'), $1::int)", back_end)
-
-    async def close(self) -> None:
-        """Let all go on."""
-        await self._connection.close()

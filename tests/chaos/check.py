@@ -1,4 +1,4 @@
-"""Compares what Kafka acknowledged with what the ledger holds; reads both itself and shares no code with the product."""
+"""Compares what Kafka acknowledged with what the ledger holds; reads both itself, with no code of the product."""
 
 import json
 from collections import Counter
@@ -125,7 +125,7 @@ def _of_order(shard: Shard) -> Iterator[str]:
 def _of_offsets(shard: Shard, records: Mapping[int, bytes | None]) -> Iterator[str]:
     """Every offset is exactly one of entry, duplicate, rejected, hole; and a hole is what no reader sees."""
     times = Counter(entry["k_offset"] for entry in shard.entries)
-    times.update(shard.duplicates)
+    times.update(shard.duplicates.keys())
     times.update(offset for offset, row in shard.quarantine.items() if row["pos"] is None)
     times.update(shard.holes)
     yield from (f"offset {offset} is accounted for {n} times" for offset, n in sorted(times.items()) if n > 1)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, Self
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from chaos.arena import Installation
+from chaos.arena import Installation, until
 from chaos.check import Form, Place, Sent
 
 CONTROLLER = "north"
@@ -71,21 +71,25 @@ def withdrawal(address: str, **attributes: Any) -> dict[str, Any]:
 class Publisher:
     """Writes to one installation's topics."""
 
-    def __init__(self, installation: Installation, producer: AIOKafkaProducer) -> None:
+    def __init__(self, installation: Installation, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer) -> None:
         self.sent: dict[Place, Sent] = {}
         self._installation = installation
         self._producer = producer
+        self._consumer = consumer
 
     @classmethod
     @asynccontextmanager
     async def open(cls, installation: Installation) -> AsyncIterator[Self]:
         """Connect, for as long as the block lasts."""
         producer = AIOKafkaProducer(bootstrap_servers=installation.kafka, enable_idempotence=True)
+        consumer = AIOKafkaConsumer(bootstrap_servers=installation.kafka, isolation_level="read_committed")
         await producer.start()
+        await consumer.start()
         try:
-            yield cls(installation, producer)
+            yield cls(installation, producer, consumer)
         finally:
             await producer.stop()
+            await consumer.stop()
 
     async def send(
         self, said: dict[str, Any] | bytes, form: Form = Form.EVENT, partition: int = 0, topic: str = "events"
@@ -118,14 +122,21 @@ class Publisher:
         finally:
             await producer.stop()
 
-    async def everything_recorded(self) -> bool:
-        """Whether the ledger has passed all that was acknowledged until now."""
-        wanted: dict[tuple[str, int], int] = {}
-        for place in self.sent:
-            wanted[place[:2]] = max(wanted.get(place[:2], 0), place.offset + 1)
-        rows = await self._installation.fetch("SELECT topic, partition, next_offset FROM consent.shard_head")
-        reached = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
-        return all(reached.get(where, 0) >= offset for where, offset in wanted.items())
+    async def until_recorded(self) -> None:
+        """Wait until the ledger has passed all that Kafka holds now, the marks of transactions too."""
+        prefix, partitions = self._installation.prefix, range(self._installation.partitions)
+        everything = [
+            TopicPartition(f"{prefix}control", 0),
+            *(TopicPartition(f"{prefix}events", number) for number in partitions),
+        ]
+        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(everything)
+
+        async def recorded() -> bool:
+            rows = await self._installation.fetch("SELECT topic, partition, next_offset FROM consent.shard_head")
+            reached = {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+            return all(reached.get(at, 0) >= end for at, end in ends.items())
+
+        await until(recorded, "everything that Kafka holds is recorded")
 
 
 class _Load:

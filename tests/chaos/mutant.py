@@ -48,7 +48,7 @@ APPENDS: dict[str, Append] = {
 def leave_out(rule: str) -> None:
     """Take a rule out of the product as it lies in this process."""
     if rule == "terminate":
-        ledger._SQL["silent_owner"] += " AND false"
+        ledger._SQL["silent_owner"] = "SELECT 0 AS pid WHERE $1::int IS NULL AND $2::text IS NULL"
     else:
         ledger.append = APPENDS[rule]  # type: ignore[assignment]
 

@@ -21,7 +21,7 @@ from domain.histories import END, PEOPLE, REGISTER, START, STRANGERS, Event, ask
 
 AT = END.isoformat()
 slowly = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 instants = st.integers(0, 60 * 24 * 150).map(lambda late: (START + timedelta(minutes=late)).isoformat())
 

@@ -284,6 +284,26 @@ def test_a_fraction_in_an_unknown_field_is_kept_as_it_was_written() -> None:
     assert json.loads(events.content(event))[4]["extra"] == {"score": "0.70"}
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"controller_scope": SECRET},
+        {"channels": SECRET},
+        {"subject": [{"type": SECRET, "value": SECRET}]},
+        {"subject": [{"type": "phone", "value": SECRET}]},
+        {"subject": [{"type": "email", "value": SECRET + "\n\n" + SECRET}]},
+        {"age": {"birth_date": SECRET}},
+        {"evidence": {"text_version": SECRET}},
+        {"purposes": [SECRET * 20]},
+    ],
+)
+def test_a_reason_says_where_but_not_what(fields: dict[str, Any]) -> None:
+    rejection = rejected(message(data=consent(**fields)))
+
+    assert next(iter(fields)) in rejection.detail
+    assert SECRET not in rejection.detail
+
+
 # -- whatever comes
 
 

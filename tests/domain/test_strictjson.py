@@ -57,7 +57,8 @@ def test_a_repeated_key_is_always_found(
 
 @pytest.mark.parametrize(
     "raw",
-    [b'{"a":1,"a":1}', b'{"a":"\\u003a","a":1}', b'{"a":"\\u003A\\u003A\\u003A","a":1}', b'[{"b":{"a":1,"\\u0061":2}}]',
+    [b'{"a":1,"a":1}', b'{"a":"\\u003a","a":1}', b'{"b":"\\u003a","a":1,"a":2}',
+     b'{"b":"\\u003A\\u003A","a":1,"a":"::"}', b'{"\\u003A":1,"a":1,"a":2}', b'[{"b":{"a":1,"\\u0061":2}}]',
      b'{"\\u003a":1,":":2}'],
 )  # fmt: skip
 def test_a_repeated_key_cannot_hide(raw: bytes) -> None:

@@ -98,11 +98,14 @@ def ask(register: Register, keys: Mapping[str, bytes], question: Question) -> As
     plain = normalised(question)
     addresses = None
     if plain is not None:
-        addresses = tuple(dict.fromkeys((kind, address_hash(key, kind, value)) for kind, value in plain))
-    is_open = purpose is None or channel is None
+        hashed = [(kind, address_hash(key, kind, value)) for kind, value in plain]
+        addresses = tuple(hashed if len(hashed) == 1 else dict.fromkeys(hashed))
+    at = None if question.at is None else durations.instant(question.at)
+    if purpose is not None and channel is not None:
+        return Asked(controller, addresses, [(purpose, channel)], at, is_open=False)
     # Where there is nothing to name, the question stands for itself and is told why.
-    pairs: list[Pair] = (is_open and list(_pairs(register, question))) or [(purpose, channel)]
-    return Asked(controller, addresses, pairs, None if question.at is None else durations.instant(question.at), is_open)
+    pairs: list[Pair] = list(_pairs(register, question)) or [(purpose, channel)]
+    return Asked(controller, addresses, pairs, at, is_open=True)
 
 
 def _pairs(register: Register, question: Question) -> Iterator[tuple[str, str]]:

@@ -10,26 +10,34 @@ from consent_ledger.api.problems import ProblemError
 
 JSON: Final = "application/json"
 
+# A body that is too long is still taken off the line, up to here: to many a caller, a connection that is closed while
+# it sends is an error without an answer.
+_DRAINED_MAX_BYTES: Final = 64 * 1_048_576
+
 _encode = msgspec.json.Encoder().encode
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the whole body. Raises `ProblemError` 413 as soon as it is longer than `limit` bytes."""
+    """Return the whole body. Raises `ProblemError` 413 when it is longer than `limit` bytes."""
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
+    expected = int(declared) if declared.isdecimal() else 0
+    # A caller who asks first is told before sending anything.
+    if expected > limit and (expected > _DRAINED_MAX_BYTES or "expect" in request.headers):
+        raise _too_large(limit, headers={"Connection": "close"})
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+        elif size > _DRAINED_MAX_BYTES:
+            raise _too_large(limit, headers={"Connection": "close"})
+    if size > limit:
+        raise _too_large(limit)
     return b"".join(chunks)
 
 
-def _too_large(limit: int) -> ProblemError:
-    # What is left of the body is not read, so the connection cannot be used again.
-    return ProblemError(413, "too-large", f"the body is longer than {limit} bytes", headers={"Connection": "close"})
+def _too_large(limit: int, headers: Mapping[str, str] | None = None) -> ProblemError:
+    return ProblemError(413, "too-large", f"the body is longer than {limit} bytes", headers=headers)
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -46,7 +46,8 @@ class Database:
             raise unavailable("the ledger") from None
 
     async def _ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
-        pool = await self._connected()
+        async with asyncio.timeout(_WAIT_SECONDS):
+            pool = await self._connected()
         async with pool.acquire(timeout=_WAIT_SECONDS) as connection:
             return await question(connection)  # type: ignore[arg-type]
 

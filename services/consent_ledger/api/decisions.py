@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -33,6 +33,8 @@ ANSWERS_MAX: Final = 100_000
 # How many questions are worked on before other requests get their turn.
 _AT_A_TIME: Final = 250
 _KNOWN_FORMAT: Final = 1
+# Where the horizon stands before the view has caught up with Kafka once.
+_NO_HORIZON: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +132,7 @@ class Decisions:
         else:
             said = [answers.from_view(one, ground) for one in prepared]
         facts = await _facts(snapshot, {index: prepared[index] for index, one in enumerate(said) if one is None})
-        horizon = None if snapshot.horizon.year == 1 else snapshot.horizon
+        horizon = snapshot.horizon if snapshot.horizon > _NO_HORIZON else None
         return _Read(prepared, said, facts, ground, _known(snapshot), horizon)
 
 

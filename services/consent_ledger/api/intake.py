@@ -121,7 +121,7 @@ def _passed(places: dict[int, ShardPlace], last: dict[int, int]) -> bool:
 
 
 def _read(request: Request, body: bytes) -> list[Item]:
-    """Read the request's events. Raises `ProblemError` where there is nothing to read, too much, or a load of a register."""
+    """Read the events. Raises `ProblemError` where there is nothing to read, too much, or a load of a register."""
     media = cloudevents.media_type(request.headers.get("content-type"))
     messages = cloudevents.from_http(media, request.headers.items(), body)
     if not isinstance(messages, list):

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from consent_ledger.api.answers import Item, Several
 from consent_ledger.api.body import JSON
 from consent_ledger.api.decisions import Answered
 from consent_ledger.api.problems import MEDIA_TYPE
@@ -39,6 +40,22 @@ def _problems(*statuses: int) -> dict[str, Any]:
     return {str(status): _PROBLEM for status in statuses}
 
 
+def _answered() -> dict[str, Any]:
+    """Give the schema of an answer, whose two kinds of items are told apart by their members."""
+    items = {"anyOf": [_schema(Item), _schema(Several)]}
+    instant = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
+    return {
+        "type": "object",
+        "description": Answered.__doc__,
+        "required": ["decisions", "known", "horizon"],
+        "properties": {
+            "decisions": {"type": "array", "items": items},
+            "known": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "horizon": instant,
+        },
+    }
+
+
 EVENTS: Final[dict[str, Any]] = {
     "summary": "Publish one event or a batch",
     "parameters": [
@@ -64,7 +81,7 @@ DECISIONS: Final[dict[str, Any]] = {
     "parameters": _KEY,
     "requestBody": {"required": True, "content": {JSON: {"schema": _schema(Asked)}}},
     "responses": {
-        "200": _json("the answers in the order of the questions", _schema(Answered)),
+        "200": _json("the answers in the order of the questions", _answered()),
         **_problems(400, 401, 403, 413, 422, 503),
     },
 }

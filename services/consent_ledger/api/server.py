@@ -38,7 +38,8 @@ async def serve(
     Raises OSError when the port is taken.
     """
     app = create_app(settings, keks, clock)
-    # No access log: paths say little, and what a caller sends as a header or a query is not ours to keep.
+    # No access log: what a caller puts into a path or a query is not ours to keep.
+    logging.getLogger("uvicorn.access").disabled = True
     config = uvicorn.Config(
         app, http="httptools", loop="uvloop", lifespan="on", access_log=False, log_config=None, server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS, timeout_keep_alive=_IDLE_SECONDS,

@@ -42,36 +42,39 @@ def _say(checkup: Checkup) -> None:
 
 
 def _say_shards(checkup: Checkup) -> None:
+    names = ("entries", "duplicates", "rejected", "holes")
     rows: list[tuple[Any, ...]] = [
         (
-            str(shard["shard"]), f"{shard['topic']}/{shard['partition']}", shard["start_offset"], shard["next_offset"],
-            shard["entries"], shard["duplicates"], shard["rejected"], shard["holes"],
-            yes_no(yes=shard["accounted"], text="=" if shard["accounted"] else "≠"),
-            shard["unread"], shard["unfolded"], _owner(shard),
+            f"{shard['shard']} = {shard['topic']}/{shard['partition']}", shard["start_offset"], shard["next_offset"],
+            *(shard[name] for name in names), _sum(even=shard["accounted"]), shard["unread"], shard["unfolded"],
         )
         for shard in checkup.shards
     ]  # fmt: skip
     total = checkup.total
-    even = total["offsets"] == sum(total[name] for name in ("entries", "duplicates", "rejected", "holes"))
-    rows.append(
-        ("all", "", "", total["offsets"], total["entries"], total["duplicates"], total["rejected"], total["holes"],
-         yes_no(yes=even, text="=" if even else "≠"), "", "", "")
-    )  # fmt: skip
+    even = total["offsets"] == sum(total[name] for name in names)
+    rows.append(("all", "", total["offsets"], *(total[name] for name in names), _sum(even=even), "", ""))
     out.print()
     out.print(
         table(
             "Every offset is an entry, a duplicate, rejected, or a hole that Kafka left",
-            "shard", "partition", "start", "next", "entries", "duplicates", "rejected", "holes", "sum", "unread",
-            "unfolded", "owner",
-            rows=rows, right=tuple(range(2, 11)),
+            "shard", "start", "next", *names, "sum", "unread", "unfolded", rows=rows, right=tuple(range(1, 10)),
         )
     )  # fmt: skip
+    owners: dict[str, list[str]] = {}
+    for shard in checkup.shards:
+        owners.setdefault(_owner(shard), []).append(str(shard["shard"]))
+    for owner, shards in owners.items():
+        out.print(f"shards {', '.join(shards)}: {owner}")
 
 
-def _owner(row: dict[str, Any]) -> Text:
+def _sum(*, even: bool) -> Text:
+    return yes_no(yes=even, text="=" if even else "≠")
+
+
+def _owner(row: dict[str, Any]) -> str:
     if row["lease_seconds"] < 0:
-        return Text("nobody", style="bold red")
-    return Text(f"{row['owner']} (epoch {row['epoch']}, lease {row['lease_seconds']:.0f} s)")
+        return "owned by nobody"
+    return f"owned by {row['owner']} (epoch {row['epoch']}, for {row['lease_seconds']:.0f} s more)"
 
 
 def _say_view(view: dict[str, Any]) -> None:
@@ -81,8 +84,7 @@ def _say_view(view: dict[str, Any]) -> None:
             ("\nView: ", "bold"),
             f"{view['addresses']:,} addresses in {view['dossiers']:,} dossiers, register version "
             f"{view['register_version']}, seq {view['seq']:,}, {age} behind Kafka, {view['waiting']:,} entries wait "
-            f"for what they refer to; owner ",
-            _owner(view),
+            f"for what they refer to; {_owner(view)}",
         )
     )
 

@@ -29,8 +29,17 @@ UNAVAILABLE: Final = 3
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print data instead of text.")]
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Where nobody sees the width, lines are not to be broken at a guess.
+_UNSEEN_WIDTH: Final = 200
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_UNSEEN_WIDTH)
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 def say_json(value: Any) -> None:

@@ -86,14 +86,11 @@ def _email(value: str) -> str:
 def _email_by_library(value: str) -> str:
     try:
         found = validate_email(value, check_deliverability=False, allow_smtputf8=True)
-        local = unicodedata.normalize("NFC", found.local_part.lower())
-        # Lower case may have become another string; it must be an address in its own right, or it would not be stable.
-        if not local.isascii():
-            again = validate_email(f"{local}@{found.ascii_domain}", check_deliverability=False, allow_smtputf8=True)
-            local = again.local_part
     except EmailNotValidError:
         # The library's message may quote the address.
         raise IdentifierError("not an e-mail address") from None
+    # Lower case may bring letters and accents together that NFC then makes one: J + caron has no one letter, j has.
+    local = unicodedata.normalize("NFC", found.local_part.lower())
     return f"{local}@{found.ascii_domain}"
 
 

@@ -58,4 +58,6 @@ def _is_back(case: Case, change: Fact) -> bool:
     """Tell whether a replaced address was proved since, changed back, or consented to anew for this purpose."""
     standing = case.standing
     consented = [one for one in case.counting if one.origin == SUBJECT and one.event_id in standing.consents_at_address]
-    return any(certainly_later(one, change.time, change.source) for one in (*standing.proofs, *consented))
+    return any(
+        certainly_later(one, change.time, change.source) for one in (*standing.proofs, *standing.returns, *consented)
+    )

@@ -1,6 +1,5 @@
 """Decisions offline: a register, events in the order of the ledger, and questions, answered by the same rules."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -8,8 +7,10 @@ import msgspec
 
 from consent_ledger.domain import durations
 from consent_ledger.domain import register as registers
+from consent_ledger.domain.catalogue import KINDS
 from consent_ledger.domain.decision import Decision, decide
 from consent_ledger.domain.facts import Fact, Identifier, Token, fact
+from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.register import RESTRICTIVE, Register, reach
 from consent_ledger.domain.standing import Listing
 
@@ -106,9 +107,14 @@ class Ledger:
 
 
 def _admitted(events: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-    """Admit as the ledger does: a repeated event once; a used id with other content only as a refusal of its own."""
+    """Admit as the ledger does: a repeated event once; a used id with other content only as a refusal of its own.
+
+    A permission for an identifier that has no proper form is refused.
+    """
     contents: dict[str, list[bytes]] = {}
     for event in events:
+        if KINDS.get(event["type"]) == "P" and _has_raw(event):
+            continue
         content = msgspec.json.encode({**event, "recorded_at": None}, order="sorted")
         known = contents.setdefault(event["id"], [])
         if content in known:
@@ -121,9 +127,9 @@ def _admitted(events: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]
 
 
 def _fact(event: Mapping[str, Any], pos: int) -> Fact:
-    said = [("subject", one) for one in event.get("subject") or ()]
-    said += [(role, event[role]) for role in ("old", "new") if event.get(role)]
-    identifiers: list[Identifier] = [(role, one["type"], _token(one), one.get("shared") is True) for role, one in said]
+    identifiers: list[Identifier] = [
+        (role, one["type"], _token(one), one.get("shared") is True) for role, one in _said(event)
+    ]
     return fact(
         event_id=event["id"], type=event["type"], source=event["source"], occurred_at=event.get("occurred_at"),
         recorded_at=event["recorded_at"], shard=0, pos=pos, register_version=1, identifiers=identifiers, body=event,
@@ -159,12 +165,16 @@ def _registered(number: Mapping[str, Any]) -> int | None:
 
 
 def _token(said: Mapping[str, Any]) -> Token:
-    """Write an identifier as type|value, in one form for everything that is the same address."""
-    kind, value = str(said["type"]), unicodedata.normalize("NFC", str(said["value"])).strip()
-    if kind == "email":
-        value = value.lower()
-    elif kind == "phone":
-        value = "".join(one for one in value if one.isdigit() or one == "+")
-    elif kind == "postal":
-        value = " ".join(value.upper().split())
-    return f"{kind}|{value}".encode(errors="backslashreplace")
+    """Write an identifier as type|value, in its one form, or raw where it has none."""
+    kind = str(said["type"])
+    return f"{kind}|{normalise_or_raw(kind, str(said['value']))[0]}".encode()
+
+
+def _has_raw(event: Mapping[str, Any]) -> bool:
+    return any(normalise_or_raw(str(one["type"]), str(one["value"]))[1] for _, one in _said(event))
+
+
+def _said(event: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """List the identifiers of an event with their roles."""
+    said = [("subject", one) for one in event.get("subject") or ()]
+    return said + [(role, event[role]) for role in ("old", "new") if event.get(role)]

@@ -134,6 +134,7 @@ class Standing:
         self.bounces: list[Fact] = []
         self.replacements: list[Fact] = []
         self.proofs: list[Fact] = []
+        self.returns: list[Fact] = []
         for one in history.seen:
             take = self._TAKE.get(one.fact.type)
             if take is not None:
@@ -246,7 +247,7 @@ class Standing:
             if not self.addresses.isdisjoint(old):
                 self.replacements.append(one.fact)
             if not self.addresses.isdisjoint(new) and self._counts(one.fact):
-                self.proofs.append(one.fact)
+                self.returns.append(one.fact)
 
     def _take_verification(self, one: Seen) -> None:
         if self._has_address(one) and self._counts(one.fact):

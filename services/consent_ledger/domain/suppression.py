@@ -1,7 +1,7 @@
 """The current state of one address as readers get it: on the suppressions topic, and under the HTTP decisions.
 
-A row of the view keeps only the decisions that differ from those of an address with nothing on record; what is not in it
-is the default of the register version under which the row was made.
+A row of the view keeps only the decisions that differ from those of an address with nothing on record; what is not in
+it is the default of the register version under which the row was made.
 """
 
 import hashlib
@@ -87,15 +87,19 @@ def decide_own(
 
     Also returns the next instant (microseconds) at which time alone may change any of its answers, None if never.
     """
-    usual = defaults(register, controller, type)
+    usual, usual_answers = defaults(register, controller, type), default_answers(register, controller, type)
     own: Answers = {}
     due: int | None = None
-    for pair, decision in decide_address(register, facts, controller=controller, type=type, token=token, at=at).items():
-        if decision is usual.get(pair):
+    decisions = decide_address(register, facts, controller=controller, type=type, token=token, at=at)
+    for pair, decision in decisions.items():
+        if decision is usual[pair]:
             continue
         if decision.due is not None and (due is None or decision.due < due):
             due = decision.due
-        own.setdefault(pair[0], {})[pair[1]] = answer(decision)
+        purpose, channel = pair
+        given = answer(decision)
+        if given != usual_answers[purpose][channel]:
+            own.setdefault(purpose, {})[channel] = given
     return _encode(own), due
 
 

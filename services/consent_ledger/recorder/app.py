@@ -127,6 +127,10 @@ class Recorder:
     async def _before_poll(self, consumer: ShardConsumer) -> list[TopicPartition]:
         """Keep what is owned, take what is free, and say what may be read. FastStream must see no exception of ours."""
         try:
+            for partition in consumer.out_of_range & self._owned.keys():
+                # The claim that follows looks at the topic and says what is wrong with it.
+                self._drop(partition)
+            consumer.out_of_range.clear()
             await self._maintain(consumer)
             for partition, shard in list(self._owned.items()):
                 position = await consumer.position(partition)
@@ -135,7 +139,7 @@ class Recorder:
                     consumer.seek(partition, shard.next_offset)
                 elif position > shard.next_offset:
                     # Everything handed out has been appended, so only markers of transactions lie between.
-                    await self._append(partition, shard, [], [(shard.next_offset, position)])
+                    await self._append(shard, [], [(shard.next_offset, position)])
         except TopicLostError as error:
             self._fail(error)
         except Exception:
@@ -213,7 +217,7 @@ class Recorder:
             if shard is None:
                 continue
             try:
-                await self._record(partition, shard, list(group))
+                await self._record(shard, list(group))
             except (ledger.FencedError, ledger.MovedError):
                 self._drop(partition)
             except Exception:
@@ -222,22 +226,22 @@ class Recorder:
                 await self._drop_connection()
                 return
 
-    async def _record(self, partition: TopicPartition, shard: _Shard, records: list[ConsumerRecord]) -> None:
+    async def _record(self, shard: _Shard, records: list[ConsumerRecord]) -> None:
         holes = _gaps(shard.next_offset, records)
-        if not shard.doubted.issuperset(holes):
-            shard.doubted.update(holes)
+        fresh = [hole for hole in holes if hole not in shard.doubted]
+        if fresh:
+            shard.doubted.update(fresh)
             shard.read_again = True
-            log.warning("offsets are missing, reading again", extra={"shard": shard.shard, "gaps": holes[:10]})
-            return
+            log.info("offsets are missing, reading again", extra={"shard": shard.shard, "gaps": fresh[:10]})
+            # What stands before the first of them is sure, so a stream with a gap in every batch still moves on.
+            records = [record for record in records if record.offset < fresh[0][0]]
         # A register must be in force before the next control record is understood.
-        for chunk in [[record] for record in records] if shard.shard == CONTROL_SHARD else [records]:
+        for chunk in filter(None, [[record] for record in records] if shard.shard == CONTROL_SHARD else [records]):
             end = chunk[-1].offset + 1
             within = [hole for hole in holes if shard.next_offset <= hole[0] < end]
-            await self._append(partition, shard, chunk, within)
+            await self._append(shard, chunk, within)
 
-    async def _append(
-        self, partition: TopicPartition, shard: _Shard, records: list[ConsumerRecord], holes: list[tuple[int, int]]
-    ) -> None:
+    async def _append(self, shard: _Shard, records: list[ConsumerRecord], holes: list[tuple[int, int]]) -> None:
         connection = await self._connected()
         by_offset = {record.offset: record for record in records}
         drafts, rejected = await self._preparer.prepare(connection, shard.shard, records)
@@ -267,6 +271,7 @@ class Recorder:
             else:
                 break
         shard.next_offset = batch.next_offset
+        shard.doubted = {hole for hole in shard.doubted if hole[0] >= shard.next_offset}
         _count(batch)
         if any(draft.load for draft in kept):
             await self._refresh()

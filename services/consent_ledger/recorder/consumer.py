@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 
 from consent_ledger.recorder.unreadable import read_leniently
 
@@ -25,6 +26,8 @@ class ShardConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self._before_poll = before_poll
         # Where the records that were handed out end, by partition.
         self.handed_out: dict[TopicPartition, int] = {}
+        # Partitions that no longer hold the offset that was to be read next.
+        self.out_of_range: set[TopicPartition] = set()
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Go on reading at another offset."""
@@ -39,20 +42,25 @@ class ShardConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         if not ready:
             await asyncio.sleep(_LONG_POLL_MS / 1000)
             return {}
+        positions = {partition: await self.position(partition) for partition in ready}
         try:
             records: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
                 *ready, timeout_ms=max(timeout_ms, _LONG_POLL_MS), max_records=max_records
             )
+        except OffsetOutOfRangeError as error:
+            self.out_of_range.update(*error.args)
+            return {}
         except UnicodeDecodeError:
             # A header key that is not UTF-8 makes aiokafka raise for ever, without saying for which partition.
-            records = await self._get_leniently(ready)
+            # By then it has taken records of other partitions, which nobody will ever see, and moved their positions.
+            records = await self._get_leniently(positions)
         self.handed_out.update({partition: found[-1].offset + 1 for partition, found in records.items() if found})
         return records
 
-    async def _get_leniently(self, ready: list[TopicPartition]) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def _get_leniently(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, list[ConsumerRecord]]:
         found = {}
-        for partition in ready:
-            records, position = await read_leniently(self, partition, await self.position(partition))
+        for partition, start in positions.items():
+            records, position = await read_leniently(self, partition, start)
             super().seek(partition, position)
             if records:
                 found[partition] = records

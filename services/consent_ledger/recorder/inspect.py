@@ -1,11 +1,10 @@
-"""Looks at a partition before it is read on: is it still the topic that the ledger knows?"""
+"""Looks at a partition before it is read on, whether it is still the one that the ledger knows."""
 
 import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from consent_ledger.recorder.unreadable import read_leniently
 from consent_ledger.store.ledger import Claim
@@ -67,7 +66,8 @@ class Inspector:
             consumer.assign([partition])
             try:
                 await consumer.start()
-            except KafkaError:
+            except BaseException:
+                # Also when this recorder is told to stop meanwhile.
                 await consumer.stop()
                 raise
             self._consumer = consumer

@@ -10,7 +10,7 @@ import os
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -52,8 +52,10 @@ class _Decoded:
     record: Record
     event: Event | None
     rejection: Rejection | None
-    reached: tuple[str, ...] = ()
-    addressed: tuple[str, ...] = ()
+    # Keyed hashes of the event's identifiers, by controller reached.
+    hashes: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+    # The anchors of the keys to encrypt under, by controller addressed.
+    anchors: dict[str, bytes] = field(default_factory=dict)
 
 
 class Preparer:
@@ -105,12 +107,10 @@ class Preparer:
             detail = "registers are loaded on the control topic, everything else on the events topic"
             return _Decoded(record, None, Rejection(reason="WRONG_TOPIC", detail=detail, event_id=event.id))
         reached, addressed = self._reach(event)
-        if rejection is None and event.identifiers and not reached:
-            detail = (
-                "no controller of the register is named or served by the source; recorded, and kept here as it came"
-            )
-            rejection = Rejection(reason="NO_CONTROLLER", detail=detail, event_id=event.id)
-        return _Decoded(record, event, rejection, reached, addressed)
+        rejection = rejection or _doubt(event, reached)
+        hashes = {controller: self._hashes(event, controller) for controller in reached}
+        anchors = {controller: self._anchor(event, controller, hashes) for controller in addressed}
+        return _Decoded(record, event, rejection, hashes, anchors)
 
     def _reach(self, event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
         body = event.body
@@ -128,20 +128,22 @@ class Preparer:
 
     # -- keys of persons
 
-    def _anchor(self, event: Event, controller: str) -> bytes:
-        """The keyed hash by which a person's key is found: of the first identifier, else of what is referred to."""
+    def _hashes(self, event: Event, controller: str) -> tuple[bytes, ...]:
         key = self._controllers[controller]
-        if event.identifiers:
-            identifier = event.identifiers[0][1]
-            return address_hash(key, identifier.type, identifier.value)
-        return address_hash(key, "event", str(event.references[0] if event.references else event.id))
+        return tuple(address_hash(key, identifier.type, identifier.value) for _, identifier in event.identifiers)
+
+    def _anchor(self, event: Event, controller: str, hashes: Mapping[str, tuple[bytes, ...]]) -> bytes:
+        """The keyed hash by which a person's key is found: of the first identifier, else of what is referred to."""
+        if hashes.get(controller):
+            return hashes[controller][0]
+        reference = event.references[0] if event.references else event.id
+        return address_hash(self._controllers[controller], "event", str(reference))
 
     async def _fetch_persons(self, connection: Connection, decoded: Sequence[_Decoded]) -> None:
         wanted: dict[bytes, str] = {}
         for item in decoded:
             if item.event is not None and item.event.personal:
-                for controller in item.addressed:
-                    anchor = self._anchor(item.event, controller)
+                for controller, anchor in item.anchors.items():
                     if anchor in self._persons:
                         self._persons.move_to_end(anchor)
                     else:
@@ -159,17 +161,16 @@ class Preparer:
         body, personal = events.body_bytes(event), events.personal_bytes(event)
         digest = hmac.digest(self._service["digest"], events.content(event), "sha256")
         subjects = tuple(
-            (controller, ordinal, role, identifier.type, identifier.shared,
-             address_hash(self._controllers[controller], identifier.type, identifier.value))
-            for controller in item.reached
-            for ordinal, (role, identifier) in enumerate(event.identifiers)
-        )  # fmt: skip
+            (controller, ordinal, role, identifier.type, identifier.shared, hash_)
+            for controller, hashes in item.hashes.items()
+            for ordinal, ((role, identifier), hash_) in enumerate(zip(event.identifiers, hashes, strict=True))
+        )
         commitment, tags = leaf.NOTHING_PERSONAL, b""
         payloads: tuple[tuple[str, uuid.UUID, bytes], ...] = ()
-        if event.personal and item.addressed:
+        if event.personal and item.anchors:
             salt = os.urandom(32)
             commitment = leaf.payload_commit(salt, personal)
-            persons = [(controller, self._persons[self._anchor(event, controller)]) for controller in item.addressed]
+            persons = [(controller, self._persons[anchor]) for controller, anchor in item.anchors.items()]
             tags = leaf.join_tags(leaf.tag(person.key, event.id) for _, person in persons)
             payloads = tuple(
                 (controller, person.person, _seal(person.cipher, salt + personal, event.id, controller))
@@ -195,10 +196,11 @@ class Preparer:
             rejected.append(self._quarantine(item.record, rejection))
             return
         await keys.add_controller_keys(connection, self._keks, document["controllers"])
+        valid_from = event.body.get("valid_from")
         load = RegisterLoad(
             version=self.version + 1,
             digest=hashlib.sha256(events.canonical(document)).digest(),
-            valid_from=None,
+            valid_from=datetime.fromisoformat(valid_from) if valid_from else None,
             document=document,
         )
         drafts.append(replace(self._draft(item, event), load=load))
@@ -249,6 +251,15 @@ class Preparer:
             body={**item.event.body, "conflicts_with": str(draft.event_id)},
         )
         return replace(self._draft(item, event), digest=draft.digest)
+
+
+def _doubt(event: Event, reached: Sequence[str]) -> Rejection | None:
+    """Say why an event that becomes an entry is kept in quarantine all the same, for somebody to look at."""
+    if event.identifiers and not reached:
+        return Rejection("NO_CONTROLLER", "no controller of the register is named or served by the source", event.id)
+    if event.warning is not None:
+        return Rejection(event.warning, "the entry binds an address that could not be normalised", event.id)
+    return None
 
 
 def register_document(event: Event) -> dict[str, Any]:

@@ -56,8 +56,9 @@ async def _fetch(
         leader = client.cluster.leader_for_partition(partition)
     if leader in _NO_LEADER:
         raise kafka_errors.LeaderNotAvailableError(partition)
+    # The answer comes at once, even an empty one: one unreadable record must not keep the other partitions waiting.
     request = FetchRequest(
-        fetcher._fetch_max_wait_ms,  # noqa: SLF001
+        0,
         1,
         _PAGE_BYTES,
         fetcher._isolation_level,  # noqa: SLF001

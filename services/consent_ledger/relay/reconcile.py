@@ -33,7 +33,7 @@ class BehindError(Exception):
 
 
 class _Versioned(msgspec.Struct):
-    version: Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)]
+    version: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 _decode = msgspec.json.Decoder(_Versioned).decode

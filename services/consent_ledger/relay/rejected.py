@@ -32,7 +32,6 @@ _REQUEST_TIMEOUT_MS: Final = 4_000
 _RECORD_BYTES: Final = 2 * 1024 * 1024 - 1024
 
 _Headers = list[tuple[str, bytes | None]]
-_decode = msgspec.msgpack.Decoder(tuple[bytes | None, bytes | None, list[tuple[str | bytes, bytes | None]], int]).decode
 
 
 class Rejected:
@@ -85,7 +84,7 @@ class Rejected:
 
 def _message(item: Quarantined, quarantine_key: bytes) -> Message:
     """Return key, value and headers as they came, and behind them our own headers."""
-    key, value, headers, _ = _decode(decrypt(quarantine_key, item.record, b"quarantine"))
+    key, value, headers, _ = msgspec.msgpack.decode(decrypt(quarantine_key, item.record, b"quarantine"))
     ours = _place(item)
     kept = _as_text(headers)
     if DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, kept + ours) > _RECORD_BYTES:

@@ -58,9 +58,16 @@ async def publishing(kafka: Mapping[str, Any], topic: str) -> AsyncIterator[Publ
 
 def key_of(event: Event) -> bytes:
     """Name one of 4,096 buckets: one person's events stay in order, and nobody can be recognised by a record's key."""
-    if event.identifiers:
-        identifier = event.identifiers[0][1]
-        stable = f"{identifier.type}|{identifier.value}"
-    else:
-        stable = event.id.hex
+    if not event.identifiers:
+        return _bucket(event.id.hex)
+    identifier = event.identifiers[0][1]
+    return key_of_address(identifier.type, identifier.value)
+
+
+def key_of_address(type: str, value: str) -> bytes:
+    """Name the bucket of events about one address."""
+    return _bucket(f"{type}|{value}")
+
+
+def _bucket(stable: str) -> bytes:
     return hashlib.sha256(stable.encode("utf-8", "surrogatepass")).hexdigest()[:3].encode()

@@ -34,6 +34,16 @@ class LoadOutcome(NamedTuple):
     detail: str | None
 
 
+class Counts(NamedTuple):
+    """What became of consumed offsets: the first four add up to the last."""
+
+    entries: int
+    duplicates: int
+    rejected: int
+    holes: int
+    offsets: int
+
+
 async def quarantined(connection: Connection, reason: str | None, limit: int) -> Sequence[QuarantinedRecord]:
     """Return the newest records in quarantine, of one reason or of all."""
     return [QuarantinedRecord(*row) for row in await connection.fetch(_SQL["quarantined"], reason, limit)]
@@ -52,7 +62,13 @@ async def load_outcome(connection: Connection, event_id: UUID) -> LoadOutcome:
     return LoadOutcome(*row)
 
 
-async def refusals_without_controller(connection: Connection) -> int:
-    """Return how many refusals reached no controller when they were recorded."""
-    number: int = await connection.fetchval(_SQL["refusals_without_controller"])
-    return number
+async def counts(connection: Connection) -> Counts:
+    """Return what became of all offsets of the events topic, by the heads of its shards."""
+    row = await connection.fetchrow(_SQL["counts"])
+    assert row is not None  # noqa: S101 - an aggregate always gives a row
+    return Counts(*row)
+
+
+async def entries_of(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Count the entries of each event, in the ledger itself; one that was never recorded is missing. Reads it whole."""
+    return {row[0]: row[1] for row in await connection.fetch(_SQL["entries_of"], event_ids)}

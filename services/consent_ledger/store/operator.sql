@@ -17,6 +17,13 @@ SELECT r.version, v.register_version >= r.version AS in_force, q.reason, q.detai
   LEFT JOIN register r ON r.event_id = $1
   LEFT JOIN quarantine q ON q.event_id = $1 AND q.shard = 0;
 
--- name: refusals_without_controller
--- Refusals older than a controller do not reach it; those that named nobody might have been meant for it too.
-SELECT count(*) FROM quarantine WHERE reason = 'NO_CONTROLLER' AND pos IS NOT NULL;
+-- name: counts
+-- What the ledger made of everything that came on the events topic.
+SELECT coalesce(sum(next_pos), 0)::bigint AS entries, coalesce(sum(duplicates), 0)::bigint AS duplicates,
+       coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(holes), 0)::bigint AS holes,
+       coalesce(sum(next_offset - start_offset), 0)::bigint AS offsets
+  FROM shard_head WHERE shard > 0;
+
+-- name: entries_of
+-- How many entries each of these events has; one that was never recorded has no row.
+SELECT event_id, count(*) FROM ledger WHERE event_id = ANY($1::uuid[]) GROUP BY event_id;

@@ -5,7 +5,7 @@ SELECT version, digest, valid_from, recorded_at, shard, pos FROM register ORDER 
 SELECT document FROM register WHERE version = $1;
 
 -- name: progress
--- The age of the horizon by the database's own clock; null while there is none yet.
+-- The age of the horizon by the database's own clock; null while it stands where the migration put it.
 SELECT (SELECT coalesce(max(version), 0) FROM register) AS register_version,
        (SELECT register_version FROM view_head) AS view_version,
-       (SELECT extract(epoch FROM clock_timestamp() - instant)::float8 FROM horizon WHERE isfinite(instant)) AS horizon_age_s;
+       (SELECT extract(epoch FROM clock_timestamp() - instant)::float8 FROM horizon WHERE instant > 'epoch') AS horizon_age_s;

@@ -20,7 +20,7 @@ _LOCK = "lock"
 # The system derives the time of creation from the boot time, which moves a little with the clock.
 _SAME_SECONDS = 2.0
 # The guard of a dead owner is already ending its server; only what outlives this is ended here.
-_GUARD_SECONDS = 15.0
+_GUARD_SECONDS = 12.0
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):

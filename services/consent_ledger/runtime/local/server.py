@@ -39,7 +39,7 @@ class LocalServer(ABC):
     # How the server ends in good order, and how it ends fast when its data is thrown away in any case.
     stop_signal: ClassVar[int]
     fast_signal: ClassVar[int]
-    grace_seconds: ClassVar[float] = 20.0
+    grace_seconds: ClassVar[float] = 8.0
 
     def __init__(self, home: Path | None = None, *, port: int | None = None, report: Report = silent) -> None:
         self._given_home = home.expanduser().absolute() if home is not None else None

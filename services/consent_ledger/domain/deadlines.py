@@ -1,0 +1,44 @@
+"""Last days: to answer a request of a subject, and to keep the evidence of a consent."""
+
+from collections.abc import Collection
+from datetime import date, timedelta
+from typing import Final
+
+from dateutil.relativedelta import relativedelta
+
+from consent_ledger.domain import durations
+
+_SATURDAY: Final = 5
+_GERMAN_CALLS_YEARS: Final = 5
+
+
+def art12_due(received: date, *, extended: bool = False, paused_days: int = 0, holidays: Collection[date] = ()) -> date:
+    """Give the last day to answer a request (Art. 12(3)): a month after receipt, extended three months in all.
+
+    Days spent waiting for proof of identity are added (Art. 12(6)). Saturdays, Sundays and public holidays give way to
+    the next working day (Reg. 1182/71 Art. 3(4)).
+    """
+    end = received + relativedelta(months=3 if extended else 1) + timedelta(days=paused_days)
+    while end.weekday() >= _SATURDAY or end in holidays:
+        end += timedelta(days=1)
+    return end
+
+
+def evidence_until(
+    reliance_ended: date,
+    retention: str,
+    *,
+    german_calls: bool = False,
+    given: date | None = None,
+    last_used: date | None = None,
+) -> date:
+    """Give the last day to keep the evidence of a consent: a period (ISO 8601) from the end of reliance on it.
+
+    Consent of German consumers to calls is kept five years from its grant and each use, if that is later (UWG 7a(2)).
+    Raises `DurationError`.
+    """
+    span = durations.parse(retention)
+    days = [reliance_ended + relativedelta(months=span.months) + timedelta(microseconds=span.microseconds)]
+    if german_calls:
+        days += [day + relativedelta(years=_GERMAN_CALLS_YEARS) for day in (given, last_used) if day is not None]
+    return max(days)

@@ -1,0 +1,347 @@
+"""What may be registered, what a load changes, and whom an event reaches under a register.
+
+Seen to fail: vague aims let through; special categories let through; unknown fields let through; a load that drops what
+it does not name; the basis of a purpose changed by a load; joint controllers found in one direction only; a source
+serving nobody taken to serve nobody; a refusal with one unknown purpose kept to those it lists; the group's default
+scope used for withdrawals; purposes of changed sources and neighbours left out of the changed ones.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consent_ledger.domain import register
+from consent_ledger.domain.register import Register, RegisterError
+
+REGISTERS = Path(__file__).parents[2] / "deploy" / "registers"
+COMPANIES = ("dekra", "contactexpert", "vloet", "socomec", "bechtle")
+
+
+def purpose(controller: str = "north", name: str = "newsletter", **terms: Any) -> dict[str, Any]:
+    return {"controller": controller, "id": name, "basis": "consent", "channels": ["email"], **terms}
+
+
+def document(*purposes: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    return {
+        "controllers": {
+            "north": {"group": "poles", "country": "BE", "default_objection_scope": "group"},
+            "south": {"group": "poles", "country": "NL", "default_objection_scope": "entity"},
+            "east": {"group": None, "country": "FR"},
+        },
+        "purposes": list(purposes),
+        "sources": {
+            "web:north": {"controllers": ["north"]},
+            "desk": {"controllers": ["north", "east"]},
+            "feed": {"controllers": []},
+        },
+        "dnc_registers": {"be-dncm": {"max_age": "P7D"}},
+        **parts,
+    }
+
+
+def compiled(*purposes: dict[str, Any], **parts: Any) -> Register:
+    return register.compile(document(*purposes, **parts), 1)
+
+
+def reached(what: Register, **said: Any) -> tuple[set[str], set[str]]:
+    asked: dict[str, Any] = {
+        "type": "objection-raised", "source": "web:north", "controllers": ["north"], "controller_scope": None,
+        "purposes": None,
+    }  # fmt: skip
+    found, addressed = register.reach(what, **(asked | said))
+    return set(found), set(addressed)
+
+
+# -- what may be registered
+
+
+@pytest.mark.parametrize("company", COMPANIES)
+def test_the_register_of_each_company_may_be_loaded_alone(company: str) -> None:
+    loaded = register.parse(json.loads((REGISTERS / f"{company}.json").read_text(encoding="utf-8")))
+
+    assert loaded.purposes
+    assert loaded.warnings == ()
+
+
+def test_the_companies_registers_do_not_touch_each_other() -> None:
+    merged: dict[str, Any] = {}
+    for company in COMPANIES:
+        merged = register.merge(merged, json.loads((REGISTERS / f"{company}.json").read_text(encoding="utf-8")))
+
+    assert len(register.parse(merged).purposes) == 152
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "wanneer het legitiem belang van de onderneming dit vereist", "", "   ", "other purposes", "andere doeleinden",
+        "Any further business interests.", "where our legitimate interest requires it", "gerechtvaardigd belang",
+    ],
+)  # fmt: skip
+def test_a_purpose_without_a_specific_aim_is_refused(description: str) -> None:
+    with pytest.raises(RegisterError) as refused:
+        register.parse(document(purpose(doc={"description": description})))
+
+    assert refused.value.problems == ("purpose north/newsletter: no specific aim (Art. 5(1)(b))",)
+
+
+def test_a_name_that_says_nothing_is_no_aim_either() -> None:
+    with pytest.raises(RegisterError, match="no specific aim"):
+        register.parse(document(purpose(name="other-legitimate-interest")))
+
+
+@pytest.mark.parametrize("flag", [{"special_categories": True}, {"doc": {"special_categories": ["health"]}}])
+def test_special_categories_are_refused(flag: dict[str, Any]) -> None:
+    with pytest.raises(RegisterError, match=r"Art\. 9"):
+        register.parse(document(purpose(**flag)))
+
+
+@pytest.mark.parametrize(
+    ("terms", "problem"),
+    [
+        ({"controller": "west"}, "unknown controller"),
+        ({"basis": "interest"}, "basis must be"),
+        ({"channels": []}, "channels must be"),
+        ({"channels": ["email", "fax"]}, "channels must be"),
+        ({"joint_with": ["west"]}, "joint_with: west is not registered"),
+        ({"dnc": ["fr-bloctel"]}, "dnc: fr-bloctel is not registered"),
+        ({"dnc": "be-dncm"}, "dnc must be a list"),
+        ({"consent_ttl": "30 days"}, "consent_ttl must be a duration"),
+        ({"inactivity_ttl": "P-1D"}, "inactivity_ttl must be a duration"),
+        ({"min_age": "16"}, "min_age must be a whole number"),
+        ({"age_gate": "signals"}, "age_gate is"),
+        ({"double_opt_in": "yes"}, "double_opt_in must be true or false"),
+        ({"double_optin": True}, "unknown field double_optin"),
+        ({"repermission_for": "magazine"}, "repermission_for must name"),
+        ({"repermission_for": "newsletter"}, "repermission_for must name"),
+    ],
+)
+def test_a_purpose_with_a_mistake_is_refused_with_its_place(terms: dict[str, Any], problem: str) -> None:
+    with pytest.raises(RegisterError) as refused:
+        register.parse(document(purpose(**terms)))
+
+    assert any(problem in found and "/newsletter" in found for found in refused.value.problems)
+
+
+def test_all_problems_are_found_at_once() -> None:
+    wrong = document(
+        purpose(basis="x"), purpose(name="a", channels=[]), controllers={"north": {"default_objection_scope": "world"}},
+        sources={"s": {"controllers": ["west"]}}, dnc_registers={"r": {}},
+    )  # fmt: skip
+
+    with pytest.raises(RegisterError) as refused:
+        register.parse(wrong)
+
+    assert len(refused.value.problems) == 5
+
+
+@pytest.mark.parametrize("wrong", [{"purposes": {}}, {"controllers": []}, {"sources": "x"}, {"purposes": ["x"]}])
+def test_a_register_of_another_shape_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RegisterError):
+        register.parse(document(**wrong))
+
+
+def test_marketing_that_the_gate_will_refuse_is_registered_with_a_warning() -> None:
+    marketing = purpose(
+        basis="legitimate-interest", channels=["email", "sms", "phone", "device", "post"], direct_marketing=True
+    )
+
+    warnings = register.parse(document(marketing | {"description": "catalogue by every way"})).warnings
+
+    assert [one.split(": ")[1] for one in warnings] == [
+        f"{channel} will answer EPRIVACY_NO_BASIS" for channel in ("email", "sms", "phone", "device")
+    ]
+
+
+def test_an_empty_register_is_a_register() -> None:
+    assert register.compile({}, 0).purposes == {}
+
+
+# -- loads
+
+
+def test_a_load_replaces_what_it_names_and_leaves_the_rest() -> None:
+    before = document(purpose(), purpose(name="magazine"))
+    load = {
+        "controllers": {"east": {"group": "poles"}},
+        "purposes": [purpose(name="magazine", double_opt_in=True)],
+    }
+
+    after = register.compile(register.merge(before, load), 2)
+
+    assert after.controllers["north"] == register.compile(before, 1).controllers["north"]
+    assert after.controllers["east"].group == "poles"
+    assert after.sources.keys() == {"web:north", "desk", "feed"}
+    assert after.purposes["north", "newsletter"].terms.double_opt_in is False
+    assert after.purposes["north", "magazine"].terms.double_opt_in is True
+
+
+def test_a_first_load_needs_nothing_before_it() -> None:
+    assert register.merge(None, document(purpose())) == document(purpose())
+    assert register.merge(compiled(), {"purposes": [purpose()]}) == document(purpose())
+
+
+def test_the_basis_of_a_purpose_never_changes() -> None:
+    with pytest.raises(RegisterError, match="basis cannot change"):
+        register.merge(document(purpose()), {"purposes": [purpose(basis="legitimate-interest")]})
+
+
+@pytest.mark.parametrize("load", [[], {"purposes": {}}, {"purposes": [1]}, {"sources": []}])
+def test_a_load_of_another_shape_is_refused(load: Any) -> None:
+    with pytest.raises(RegisterError):
+        register.merge(None, load)
+
+
+def test_a_load_that_names_a_purpose_twice_is_refused() -> None:
+    with pytest.raises(RegisterError, match="twice"):
+        register.merge(None, document(purpose(), purpose(double_opt_in=True)))
+
+
+# -- what a load changes
+
+
+def test_a_first_register_changes_everything() -> None:
+    assert register.changed_purposes(None, compiled(purpose(), purpose("east"))) == {
+        ("north", "newsletter"), ("east", "newsletter"),
+    }  # fmt: skip
+
+
+def test_a_changed_rule_changes_its_purpose_alone() -> None:
+    rest = (purpose(name="magazine"), purpose("east"))
+
+    changed = register.changed_purposes(compiled(purpose(), *rest), compiled(purpose(consent_ttl="P1Y"), *rest))
+
+    assert changed == {("north", "newsletter")}
+
+
+def test_a_changed_description_changes_nothing() -> None:
+    assert register.changed_purposes(compiled(purpose()), compiled(purpose(doc={"description": "news"}))) == frozenset()
+
+
+def test_a_changed_rule_changes_the_question_that_is_asked_about_it() -> None:
+    asking = purpose(name="ask", repermission_for="newsletter")
+
+    changed = register.changed_purposes(compiled(purpose(), asking), compiled(purpose(consent_ttl="P1Y"), asking))
+
+    assert changed == {("north", "newsletter"), ("north", "ask")}
+
+
+def test_a_changed_age_of_snapshots_changes_the_purposes_that_check_them() -> None:
+    calls = purpose(name="calls", dnc=["be-dncm"])
+
+    changed = register.changed_purposes(
+        compiled(purpose(), calls), compiled(purpose(), calls, dnc_registers={"be-dncm": {"max_age": "P3D"}})
+    )
+
+    assert changed == {("north", "calls")}
+
+
+@pytest.mark.parametrize(
+    ("parts", "touched"),
+    [
+        ({"sources": {"web:north": {"controllers": ["north", "south"]}, "desk": {"controllers": ["north", "east"]}}},
+         {"north", "south", "east"}),
+        ({"sources": {"web:north": {"controllers": []}}}, {"north", "south", "east"}),
+        ({"controllers": {"north": {}, "south": {}, "east": {"country": "DE"}}}, {"north", "south", "east"}),
+    ],
+)  # fmt: skip
+def test_a_changed_source_or_controller_changes_all_purposes_near_it(parts: dict[str, Any], touched: set[str]) -> None:
+    purposes = (purpose(), purpose("south"), purpose("east"))
+
+    changed = register.changed_purposes(compiled(*purposes), compiled(*purposes, **parts))
+
+    assert {controller for controller, _ in changed} == touched
+
+
+def test_a_new_purpose_changes_what_older_refusals_reach_in_its_group() -> None:
+    changed = register.changed_purposes(compiled(purpose("south")), compiled(purpose("south"), purpose()))
+
+    assert changed == {("south", "newsletter"), ("north", "newsletter")}
+
+
+# -- whom an event reaches
+
+
+def test_a_permission_reaches_those_it_names_and_no_others() -> None:
+    named = reached(compiled(), type="consent-given", controllers=["north", "west"], controller_scope="group")
+
+    assert named == ({"north"}, {"north"})
+    assert reached(compiled(), type="consent-given", controllers=None) == (set(), set())
+    assert reached(compiled(), type="consent-given", controllers="all") == (set(), set())
+
+
+def test_an_objection_reaches_the_group_by_default_but_its_words_go_to_the_named_controller() -> None:
+    assert reached(compiled()) == ({"north", "south"}, {"north"})
+    assert reached(compiled(), controller_scope="entity") == ({"north"}, {"north"})
+    assert reached(compiled(), controllers=["south"]) == ({"south"}, {"south"})
+    assert reached(compiled(), controllers=["south"], controller_scope="group") == ({"north", "south"}, {"south"})
+
+
+def test_an_erasure_request_is_not_widened_to_the_group() -> None:
+    assert reached(compiled(), type="erasure-requested") == ({"north"}, {"north"})
+    assert reached(compiled(), type="erasure-requested", controller_scope="group") == ({"north", "south"}, {"north"})
+
+
+@pytest.mark.parametrize("controllers", [None, (), ["west"]])
+def test_a_refusal_without_a_known_controller_reaches_all_that_its_source_serves(controllers: Any) -> None:
+    said: dict[str, Any] = {"type": "complaint-received", "controllers": controllers}
+
+    assert reached(compiled(), source="desk", **said)[0] == {"north", "east"}
+    assert reached(compiled(), source="nobody", **said)[0] == {"north", "south", "east"}
+    assert reached(compiled(), source="feed", **said)[0] == {"north", "south", "east"}
+
+
+def test_one_unknown_controller_beside_a_known_one_widens_too() -> None:
+    assert reached(compiled(), type="complaint-received", controllers=["south", "west"]) == (
+        {"north", "south"}, {"north", "south"},
+    )  # fmt: skip
+
+
+def test_a_withdrawal_reaches_whoever_may_share_the_consent() -> None:
+    assert reached(compiled(), type="consent-withdrawn") == ({"north", "south", "east"}, {"north"})
+    assert reached(compiled(), type="consent-withdrawn", controllers=["south"]) == ({"north", "south"}, {"south"})
+
+
+@pytest.mark.parametrize("naming", ["north", "east"])
+def test_a_refusal_reaches_the_joint_controllers_of_what_it_is_about_whoever_names_them(naming: str) -> None:
+    other = {"north": "east", "east": "north"}[naming]
+    purposes = [purpose(naming, "file", joint_with=[other]), purpose(other, "file"), purpose(other, "news")]
+    what = compiled(*purposes)
+
+    about_file = reached(what, type="restriction-placed", controllers=[other], purposes=["file"])
+    about_news = reached(what, type="restriction-placed", controllers=[other], purposes=["news"])
+    about_all = reached(what, type="restriction-placed", controllers=[other], purposes="all")
+
+    assert about_file == ({naming, other}, {other})
+    assert about_news == ({other}, {other})
+    assert about_all == ({naming, other}, {other})
+
+
+def test_facts_about_ages_and_bounces_stay_with_the_controller_that_learnt_them() -> None:
+    what = compiled(purpose("north", "file", joint_with=["east"]), purpose("east", "file"))
+
+    assert reached(what, type="age-established")[0] == {"north"}
+    assert reached(what, type="delivery-failed")[0] == {"north"}
+
+
+def test_a_voiding_goes_wherever_its_target_may_be() -> None:
+    assert reached(compiled(), type="event-voided")[0] == {"north", "south", "east"}
+
+
+def test_registers_and_snapshots_go_into_no_dossier() -> None:
+    assert reached(compiled(), type="preference-register-imported", controllers=None) == (set(), set())
+    assert reached(compiled(), type="register-loaded", controllers=None) == (set(), set())
+
+
+def test_a_refusal_of_an_unknown_purpose_is_one_of_all() -> None:
+    what = compiled(purpose(withdrawal_group="g"), purpose(name="magazine"), purpose("south", "magazine"))
+    north = frozenset({"north"})
+
+    assert register.scope(what, north, ("magazine", "old")).names is None
+    assert register.scope(what, north, ("magazine",)).names == frozenset({"magazine"})
+    assert register.scope(what, frozenset({"south"}), ("newsletter",)).names is None
+    assert register.scope(what, frozenset({"north", "south"}), ("newsletter",)) == (
+        frozenset({"newsletter"}), frozenset({"g"}),
+    )  # fmt: skip
