@@ -3,6 +3,7 @@
 Seen to fail: see the end of this text.
 """
 
+import asyncio
 import json
 import time
 import uuid
@@ -143,6 +144,23 @@ async def test_a_body_over_one_mebibyte_is_413_announced_or_not(api: Api) -> Non
         answer = await api.client.post("/v1/events", content=content, headers={"Content-Type": BATCH})
 
         assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("announced", ["Content-Length: 1048577\r\nExpect: 100-continue", "Content-Length: 67108865"])
+async def test_who_announces_far_too_much_is_told_before_sending_it(api: Api, announced: str) -> None:
+    url = api.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    authorization = api.client.headers["authorization"]
+    writer.write(
+        f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n{announced}\r\n\r\n".encode()
+    )
+
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.lower()
 
 
 async def test_an_event_that_kafka_finds_too_large_is_413_and_the_next_one_is_taken(api: Api, address: Address) -> None:

@@ -24,18 +24,22 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meter:
-    """Measures named processes over a block; what else ran on the machine is there as well, under `OTHERS`."""
+    """Measures named processes over a block; what else ran on the machine is there as well, under `OTHERS`.
 
-    def __init__(self, pids: Mapping[str, int]) -> None:
+    `parts` names single processes among those that the named ones have started; several may have one name.
+    """
+
+    def __init__(self, pids: Mapping[str, int], parts: Mapping[int, str]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._parts = [(name, psutil.Process(pid)) for pid, name in parts.items()]
         self._peaks = dict.fromkeys(pids, 0.0)
         self._from = self._cpu()
 
     @classmethod
     @asynccontextmanager
-    async def measuring(cls, pids: Mapping[str, int]) -> AsyncIterator[Self]:
+    async def measuring(cls, pids: Mapping[str, int], parts: Mapping[int, str]) -> AsyncIterator[Self]:
         """Look at memory as long as the block lasts."""
-        meter = cls(pids)
+        meter = cls(pids, parts)
         looking = asyncio.create_task(meter._look())
         try:
             yield meter
@@ -63,7 +67,10 @@ class Meter:
         used[OURSELVES] = time.process_time()
         machine = psutil.cpu_times()
         busy = sum(getattr(machine, part) for part in ("user", "nice", "system", "irq", "softirq"))
-        return {**used, OTHERS: busy - sum(used.values())}
+        parts: dict[str, float] = {}
+        for name, process in self._parts:
+            parts[name] = parts.get(name, 0.0) + _cpu(process)
+        return {**used, OTHERS: busy - sum(used.values()), **parts}
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:

@@ -16,9 +16,10 @@ from consent_ledger.cli.register import load_all, shipped
 from consent_ledger.runtime import topics
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.local import Report, Servers, local_servers
-from consent_ledger.runtime.postgres import Connection
+from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.supervise import Service, Supervisor
+from consent_ledger.store import keys
 from consent_ledger.store.migrate import migrate
 
 LEDGER: Final = {name: f"consent_ledger.{name}" for name in ("recorder", "viewer", "relay")}
@@ -95,8 +96,8 @@ async def staged(report: Report) -> AsyncIterator[Stage]:
     with TemporaryDirectory(prefix="consent-benchmark-") as name:
         async with local_servers(report=report) as servers:
             settings = _settings(servers, Path(name))
-            KeyFile.create(settings.key_file)
             await migrate(settings.dsn)
+            await _make_keys(settings)
             await topics.apply(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions)
             superuser = await asyncpg.connect(settings.dsn)
             try:
@@ -116,6 +117,14 @@ def _settings(servers: Servers, directory: Path) -> Settings:
             "key_file": directory / "keys.json",
         }
     )
+
+
+async def _make_keys(settings: Settings) -> None:
+    connection = await connect(settings.dsn, "consent_operator")
+    try:
+        await keys.service_keys(connection, KeyFile.create(settings.key_file))
+    finally:
+        await connection.close()
 
 
 async def _load_registers(stage: Stage, report: Report) -> None:

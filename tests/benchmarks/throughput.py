@@ -45,7 +45,8 @@ async def measure_throughput(
     pids = {name: pid for name in contestant.modules if (pid := services.pid(name))}
     servers = {"Kafka": stage.servers.kafka.pid, "PostgreSQL": stage.servers.postgres.pid}
     events = backlog.events
-    async with Meter.measuring({**pids, **{name: pid for name, pid in servers.items() if pid}}) as meter:
+    pids.update({name: pid for name, pid in servers.items() if pid})
+    async with Meter.measuring(pids, await _back_ends(stage)) as meter:
         began, began_at = time.perf_counter(), datetime.now(UTC)
         await gate.open()
         async with asyncio.TaskGroup() as tasks, asyncio.timeout(60 + events / _SLOWEST_PER_SECOND):
@@ -79,3 +80,9 @@ async def _checkpoint(stage: Stage) -> None:
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
+
+
+async def _back_ends(stage: Stage) -> dict[int, str]:
+    """Name the server's processes by whom they serve, or what they do for all."""
+    named = "SELECT pid, coalesce(nullif(application_name, ''), backend_type) AS name FROM pg_stat_activity"
+    return {row["pid"]: f"– {row['name']}" for row in await stage.superuser.fetch(named)}

@@ -97,10 +97,9 @@ class Installation:
     directory: Path
     processes: dict[str, Process] = field(default_factory=dict)
     _connection: "Connection | None" = None
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def start(
-        self, name: str, *, service: str = "recorder", lease: float = LEASE_SECONDS, mutant: str | None = None
-    ) -> Process:
+    def start(self, name: str, *, service: str = "recorder", mutant: str | None = None, **settings: object) -> Process:
         """Start a service process under a name of its own; `mutant` leaves a rule out (mutant.py)."""
         environment = {
             **os.environ,
@@ -110,16 +109,17 @@ class Installation:
             "CONSENT_PARTITIONS": str(self.partitions),
             "CONSENT_KEY_FILE": str(self.directory / "keys.json"),
             "CONSENT_INSTANCE": name,
-            "CONSENT_LEASE_SECONDS": str(lease),
+            "CONSENT_LEASE_SECONDS": str(LEASE_SECONDS),
+            **{f"CONSENT_{setting.upper()}": str(value) for setting, value in settings.items()},
         }
-        command = [str(_MUTANT), mutant] if mutant else ["-m", f"consent_ledger.{service}"]
+        command = [str(_MUTANT), service, mutant] if mutant else ["-m", f"consent_ledger.{service}"]
         process = Process(name, [sys.executable, *command], environment, self.directory / f"{name}.log")
         self.processes[name] = process
         return process
 
     async def fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
         """Ask the database as its superuser; waits while it is down."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS), self._asking:
             while True:
                 try:
                     if self._connection is None or self._connection.is_closed():

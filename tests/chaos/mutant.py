@@ -1,21 +1,15 @@
-"""A recorder with one of its rules left out, to see the crash test fail: `python mutant.py RULE`."""
+"""A service with one of its rules left out, to see the crash tests fail: `python mutant.py SERVICE RULE`."""
 
+import runpy
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
 
-from consent_ledger.recorder.app import Recorder
-from consent_ledger.runtime.clock import Clock, SystemClock
-from consent_ledger.runtime.keys import KeyFile
+from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.postgres import Connection
-from consent_ledger.runtime.settings import Settings
-from consent_ledger.runtime.telemetry import configure_logging, run
-from consent_ledger.store import ledger
+from consent_ledger.store import decisions, ledger
 from consent_ledger.store.ledger import Batch, append
-
-Append: TypeAlias = Callable[[Connection, Batch, Clock, timedelta], Awaitable[datetime]]
 
 
 async def append_in_any_epoch(connection: Connection, batch: Batch, clock: Clock, lease: timedelta) -> datetime:
@@ -38,23 +32,31 @@ async def append_after_moving_the_offset(
     return await append(connection, replace(batch, first_offset=batch.next_offset), clock, lease)
 
 
-APPENDS: dict[str, Append] = {
-    "epoch": append_in_any_epoch,
-    "compare-and-set": append_at_any_offset,
-    "offset-in-transaction": append_after_moving_the_offset,
+def leave_stopped_owners_alone() -> None:
+    ledger._SQL["silent_owner"] = "SELECT 0 AS pid WHERE $1::int IS NULL AND $2::text IS NULL"
+
+
+def decide_before_the_view_has_caught_up() -> None:
+    decisions._SQL["caught_up"] = "SELECT $1::int[] IS NOT NULL AND $2::bigint[] IS NOT NULL"
+
+
+def append_by(function: Callable[..., object]) -> Callable[[], None]:
+    def patch() -> None:
+        ledger.append = function  # type: ignore[assignment]
+
+    return patch
+
+
+RULES: dict[str, Callable[[], None]] = {
+    "epoch": append_by(append_in_any_epoch),
+    "compare-and-set": append_by(append_at_any_offset),
+    "offset-in-transaction": append_by(append_after_moving_the_offset),
+    "terminate": leave_stopped_owners_alone,
+    "barrier": decide_before_the_view_has_caught_up,
 }
 
 
-def leave_out(rule: str) -> None:
-    """Take a rule out of the product as it lies in this process."""
-    if rule == "terminate":
-        ledger._SQL["silent_owner"] = "SELECT 0 AS pid WHERE $1::int IS NULL AND $2::text IS NULL"
-    else:
-        ledger.append = APPENDS[rule]  # type: ignore[assignment]
-
-
 if __name__ == "__main__":
-    leave_out(sys.argv[1])
-    settings = Settings()
-    configure_logging(settings.log_level)
-    run(Recorder(settings, KeyFile(settings.key_file), SystemClock()).run())
+    service, rule = sys.argv[1:]
+    RULES[rule]()
+    runpy.run_module(f"consent_ledger.{service}", run_name="__main__")

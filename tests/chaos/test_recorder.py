@@ -7,99 +7,40 @@ compare-and-set, with the offset moved outside the transaction.
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from random import Random, SystemRandom
+from random import Random
 
 import pytest
 
+from chaos import faults
 from chaos.arena import Installation, Process, Trap, until
 from chaos.check import Form, differences
 from chaos.load import REGISTER, Publisher, consent, load
 
-ROUNDS = int(os.environ.get("CONSENT_CHAOS_ROUNDS", "8"))
-SEED = int(os.environ.get("CONSENT_CHAOS_SEED", SystemRandom().randrange(2**32)))
+FAULTS = (faults.kill_some, faults.stop_a_recorder, faults.crash_postgres, faults.cut_connections)
 
 # Well before a stopped back end would end by a time limit of its own.
 TAKE_OVER_SECONDS = 8.0
-LONGEST_PAUSE_SECONDS = 0.6
 
-pytestmark = pytest.mark.timeout(180 + 10 * ROUNDS)
-
-
-# -- at random
-
-
-async def kill_recorders(installation: Installation, random: Random) -> None:
-    processes = list(installation.processes.values())
-    for process in random.sample(processes, random.randint(1, len(processes))):
-        await process.kill()
-        process.start()
-
-
-async def stop_an_owner_and_wake_it_later(installation: Installation, random: Random) -> None:
-    owner = await until(lambda: an_owner(installation, random), "some shard has an owner")
-    await owner.stop()
-
-    async def replaced() -> bool:
-        owners = await installation.owners()
-        return len(owners) == installation.partitions + 1 and owner.name not in owners.values()
-
-    await until(replaced, "another recorder has taken the shards of a stopped one")
-    owner.wake()
-
-
-async def crash_postgres(installation: Installation, random: Random) -> None:
-    if random.random() < 0.5:
-        await asyncio.to_thread(installation.postgres.stop, immediate=True)
-    else:
-        await asyncio.to_thread(installation.postgres.kill)
-    await asyncio.to_thread(installation.postgres.start)
-
-
-async def cut_connections(installation: Installation, random: Random) -> None:
-    for _ in range(random.randint(1, 10)):
-        await installation.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'consent_recorder'"
-        )
-        await asyncio.sleep(random.uniform(0, 0.1))
-
-
-async def an_owner(installation: Installation, random: Random) -> Process | None:
-    owners = await installation.owners()
-    return installation.processes[random.choice(list(owners.values()))] if owners else None
-
-
-FAULTS: tuple[Callable[[Installation, Random], Awaitable[None]], ...] = (
-    kill_recorders,
-    stop_an_owner_and_wake_it_later,
-    crash_postgres,
-    cut_connections,
-)
+pytestmark = pytest.mark.timeout(180 + 10 * faults.ROUNDS)
 
 
 async def test_every_acknowledged_event_is_recorded_once_whatever_is_killed(installation: Installation) -> None:
-    sys.stdout.write(f"CONSENT_CHAOS_SEED={SEED}\n")
-    random = Random(SEED)
+    sys.stdout.write(f"CONSENT_CHAOS_SEED={faults.SEED}\n")
+    random = Random(faults.SEED)
     installation.start("a")
     installation.start("b")
     async with Publisher.open(installation) as publisher:
         await publisher.load_register(REGISTER)
         await publisher.until_recorded()
         async with load(publisher, installation.partitions, random):
-            for round_ in range(ROUNDS):
-                await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))
-                # Every kind of fault has its turn, in an order that changes.
-                fault = FAULTS[round_ % len(FAULTS)] if round_ < len(FAULTS) else random.choice(FAULTS)
-                sys.stdout.write(f"{fault.__name__} after {len(publisher.sent)} records\n")
-                await fault(installation, random)
-                await publisher.until_recorded()
+            await faults.strike(installation, random, FAULTS, publisher.until_recorded)
         await publisher.until_recorded()
         found = await differences(installation.kafka, installation.database, publisher.sent)
 
-    assert found == [], f"CONSENT_CHAOS_SEED={SEED}"
+    assert found == [], f"CONSENT_CHAOS_SEED={faults.SEED}"
 
 
 # -- at a moment that is certain

@@ -148,6 +148,13 @@ def test_a_withdrawal_counts_wherever_the_same_consent_was_named() -> None:
     ).allow
 
 
+def test_a_withdrawal_does_not_count_elsewhere_for_a_consent_that_was_not_given_yet() -> None:
+    imported = consent(at=on(2), controllers=["north", "south"], source="desk", origin="import")
+
+    assert answer([imported, said("consent-withdrawn", AN, at=on(1))], controller="south").allow
+    assert not answer([imported, said("consent-withdrawn", AN, at=on(3))], controller="south").allow
+
+
 @pytest.mark.parametrize(
     ("type", "reason"),
     [
@@ -201,6 +208,20 @@ def test_an_objection_taken_back_is_no_objection_whatever_was_assessed() -> None
     assert answer([objection, rejected], channel="internal", **FILE).reason == "LEGITIMATE_INTEREST_COMPELLING"
     assert answer([objection, rejected, upheld], channel="internal", **FILE).reason == "OBJECTION_UPHELD"
     assert answer([objection, rejected, upheld, back], channel="internal", **FILE).reason == "LEGITIMATE_INTEREST"
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [{"grounds": None}, {"subject_informed_at": None}, {"source": "stranger"}, {"outcome": "partly"}, {"purposes": []}],
+)
+def test_an_objection_is_rejected_only_with_grounds_to_an_informed_subject_by_the_controller(
+    lacking: dict[str, Any],
+) -> None:
+    rejected = said("objection-assessed", objection_id="o", outcome="rejected", grounds="g", subject_informed_at=on(0))
+    objection = said("objection-raised", AN, id="o")
+
+    assert answer([objection, rejected], channel="internal", **FILE).allow
+    assert answer([objection, rejected | lacking], channel="internal", **FILE).reason == "OBJECTION_PENDING"
 
 
 def test_an_assessment_changes_the_answer_when_the_subject_is_informed() -> None:

@@ -23,7 +23,7 @@ AT = END.isoformat()
 slowly = settings(
     deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-instants = st.integers(0, 60 * 24 * 150).map(lambda late: (START + timedelta(minutes=late)).isoformat())
+instants = histories.minutes.map(lambda late: (START + timedelta(minutes=late)).isoformat())
 
 
 def _arriving_late(events: list[Event]) -> list[Event]:

@@ -224,8 +224,17 @@ async def test_loads_in_one_batch_come_into_force_one_after_the_other(fresh: Ins
     assert [row["register_version"] for row in entries] == [1, 2]
 
 
-async def test_a_register_that_is_wrong_is_rejected_whole_and_the_one_before_stays(fresh: Installation) -> None:
-    wrong = {"controllers": {}, "purposes": [{"controller": "nobody", "id": "newsletter", "basis": "whim"}]}
+WRONG_REGISTERS = {
+    "a basis that there is not": {"purposes": [{"controller": "shop-be", "id": "mail", "basis": "whim"}]},
+    "no object": {"controllers": []},
+    "a name that is none": {"purposes": [{"controller": [], "id": "mail", "basis": "consent"}]},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_REGISTERS.values(), ids=WRONG_REGISTERS.keys())
+async def test_a_register_that_is_wrong_is_rejected_whole_and_the_one_before_stays(
+    fresh: Installation, wrong: dict[str, Any]
+) -> None:
     async with serving(fresh.recorder().run()) as recorder:
         await fresh.recorded(await fresh.load_register(), service=recorder)
         refused = await fresh.load_register(wrong)

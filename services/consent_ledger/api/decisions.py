@@ -31,7 +31,7 @@ BODY_MAX_BYTES: Final = 8 * 1_048_576
 ANSWERS_MAX: Final = 100_000
 
 # How many questions are worked on before other requests get their turn.
-_AT_A_TIME: Final = 250
+_AT_A_TIME: Final = 50
 _KNOWN_FORMAT: Final = 1
 # Where the horizon stands before the view has caught up with Kafka once.
 _NO_HORIZON: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -18,7 +18,7 @@ from consent_ledger.cli.installation import Installation, installed
 from consent_ledger.cli.post import Post
 from consent_ledger.cli.proof import Check, prove
 from consent_ledger.cli.register import load_all, shipped
-from consent_ledger.cli.terminal import NO, AsJson, err, fail, out, run, say_json, table, yes_no
+from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table, yes_no
 from consent_ledger.cli.watch import watching
 from consent_ledger.relay.reconcile import BehindError
 from consent_ledger.runtime.keys import KeyFile
@@ -59,7 +59,7 @@ def demo(
     It brings its own Kafka and PostgreSQL, whatever the environment says.
     """
     if data is not None and data.exists() and any(data.iterdir()):
-        fail(f"{data} is not empty: give a new directory")
+        fail(f"{data} is not empty: give a new directory", USAGE)
     home = data.expanduser().absolute() if data is not None else None
     stories: list[Story] = []
     if not run(until_told(_tell(home, stories, _Teller(quiet=as_json)))):

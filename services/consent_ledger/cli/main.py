@@ -32,3 +32,6 @@ app.add_typer(quarantine.app, name="quarantine")
 app.command()(reconcile.reconcile)
 app.command()(schema.migrate)
 app.command()(doctor.doctor)
+
+if __name__ == "__main__":
+    app()

@@ -60,9 +60,7 @@ def publish(
     *,
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE.jsonl", exists=True, dir_okay=False, allow_dash=True, help="One event per line; - for stdin."
-        ),
+        typer.Argument(metavar="FILE.jsonl", help="One event per line; - for standard input."),
     ],
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
@@ -72,6 +70,8 @@ def publish(
     A refusal that is malformed is published all the same, because the ledger suppresses what can be read of it. Any
     other line with a fault is not, is named by its number, and makes the exit status 1.
     """
+    if file != _STANDARD_INPUT and not file.is_file():
+        fail(f"there is no file {file}", USAGE)
     summary = run(_publish_file(found.settings(data), file, quiet=as_json))
     if as_json:
         say_json(summary)

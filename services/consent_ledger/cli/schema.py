@@ -10,5 +10,8 @@ def migrate(*, data: Data = found.DEFAULT_DATA) -> None:
     # The tools of migration take as long to import as all the rest, and every other command does without.
     from consent_ledger.store.migrate import migrate as migrate_database  # noqa: PLC0415
 
-    run(migrate_database(found.settings(data).dsn))
+    async def work() -> None:
+        await migrate_database(found.settings(data).dsn)
+
+    run(work())
     out.print("The database is at the schema of this version.")

@@ -1,11 +1,14 @@
 """`consent topics`: makes and checks the topics."""
 
+from collections.abc import Awaitable, Callable
+
 import typer
 
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import NO, AsJson, out, run, say_json, table
 from consent_ledger.runtime import topics
+from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.topics import Difference
 
 app = typer.Typer(no_args_is_help=True, help="The topics and their settings.")
@@ -14,19 +17,21 @@ app = typer.Typer(no_args_is_help=True, help="The topics and their settings.")
 @app.command()
 def apply(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Make the topics that are missing, and mend settings that differ."""
-    settings = found.settings(data)
-    mended = run(topics.apply(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions))
+    mended = run(_with(topics.apply, found.settings(data)))
     _say(mended, "mended", "All topics were as they should be.", as_json=as_json)
 
 
 @app.command()
 def check(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Compare the topics with what they should be; exit status 1 when one differs."""
-    settings = found.settings(data)
-    found_ = run(topics.check(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions))
-    _say(found_, "differs", "All topics are as they should be.", as_json=as_json)
-    if found_:
+    differences = run(_with(topics.check, found.settings(data)))
+    _say(differences, "differs", "All topics are as they should be.", as_json=as_json)
+    if differences:
         raise typer.Exit(NO)
+
+
+async def _with(work: Callable[..., Awaitable[list[Difference]]], settings: Settings) -> list[Difference]:
+    return await work(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions)
 
 
 def _say(differences: list[Difference], title: str, none: str, *, as_json: bool) -> None:

@@ -115,7 +115,7 @@ def fact(
         controllers=_controllers(body.get("controllers"), restrictive=restrictive),
         controller_scope=_text(body.get("controller_scope")),
         narrowed=body.get("identifier_scope") == "identifier",
-        purposes=_listed(body.get("purposes") or _one(body.get("purpose"), type), restrictive=restrictive),
+        purposes=_listed(_purposes(body, type), restrictive=restrictive),
         channels=_channels(body.get("channels"), restrictive=restrictive),
         ahead=occurred > recorded + SKEW,
         malformed=malformed,
@@ -174,9 +174,9 @@ def _controllers(value: object, *, restrictive: bool) -> tuple[str, ...] | None:
     return (value, _UNREGISTERED) if restrictive and isinstance(value, str) and value != "all" else None
 
 
-def _one(value: object, type: str) -> list[object] | None:
-    """Read the one purpose that a re-permission asked about."""
-    return [value] if type == "repermission-sent" else None
+def _purposes(body: Mapping[str, Any], type: str) -> object:
+    """Find the purposes; a re-permission asks about one, under a name of its own."""
+    return [body.get("purpose")] if type == "repermission-sent" else body.get("purposes")
 
 
 def _channels(value: object, *, restrictive: bool) -> tuple[str, ...] | None:

@@ -1,9 +1,10 @@
 """The leaf of an entry: the bytes to which the Merkle log commits for ever. Format 1; see tests for vectors.
 
 A leaf is SHA-256(0x00 ‖ content) as in RFC 6962 section 2.1. All integers are big-endian. The content is, in order:
-format number (1 byte), shard (4), position (8), event id (16), length of the type (1) and the type in ASCII, occurred_at
-and recorded_at in microseconds since 1970 UTC (8 each, signed), Kafka offset (8), register version (8), SHA-256 of the
-body (32), commitment to the personal fields (32), number of tags (2) and the tags in ascending order (32 each).
+format number (1 byte), shard (4), position (8), event id (16), length of the type (1) and the type in ASCII,
+occurred_at and recorded_at in microseconds since 1970 UTC (8 each, signed), Kafka offset (8), register version (8),
+SHA-256 of the body (32), commitment to the personal fields (32), number of tags (2) and the tags in ascending order
+(32 each).
 
 It holds no personal data, and after an erasure no two leaves of one person have anything in common: the body carries
 non-personal fields only, the commitment is salted, and the tags are keyed by a key that is then gone.
@@ -50,7 +51,7 @@ def leaf_hash(
     shard: int,
     position: int,
     event_id: UUID,
-    type: str,  # noqa: A002
+    type: str,
     occurred_at: datetime,
     recorded_at: datetime,
     offset: int,

@@ -54,28 +54,29 @@ def _flaw(case: Case, consent: Fact) -> str | None:
 
 def _age(case: Case, consent: Fact) -> str | None:
     """Tell whether the subject was too young on the day of the consent (Art. 8; rows M1 to M6, M8 to M10)."""
-    standing, limit = case.standing, _limit(case, consent)
+    standing, terms = case.standing, case.terms
     if consent.parental:
         return None
-    if standing.birth_days or (consent.birth_day is not None and not standing.reports):
-        born = newest_birth_day(case) if standing.birth_days else consent.birth_day
-        below = limit is not None and born is not None and consent.time < durations.birthday(born, limit)
-        return "MINOR" if below else None
-    if standing.reports:
-        return "MINOR" if limit is not None or case.terms.direct_marketing else None
-    if limit is None:
+    is_limited = terms.min_age is not None or terms.iss
+    if standing.reports and not standing.birth_days:
+        return "MINOR" if is_limited or terms.direct_marketing else None
+    if not is_limited:
         return None
+    born = newest_birth_day(case) if standing.birth_days else consent.birth_day
+    if born is not None:
+        return "MINOR" if consent.time < durations.birthday(born, _limit(case, consent)) else None
     if consent.declared_min_age is not None:
-        return None if consent.declared_min_age >= limit else "AGE_UNKNOWN"
-    return None if case.terms.age_gate == "signal" else "AGE_UNKNOWN"
+        return None if consent.declared_min_age >= _limit(case, consent) else "AGE_UNKNOWN"
+    return None if terms.age_gate == "signal" else "AGE_UNKNOWN"
 
 
-def _limit(case: Case, consent: Fact) -> int | None:
-    """Give the age under which a consent needs the parents; None if the purpose knows no limit."""
-    limits = [case.terms.min_age] if case.terms.min_age is not None else []
-    if case.terms.iss:
-        limits.append(age_of_consent(consent.country or case.terms.country, durations.moment(consent.time).date()))
-    return max(limits, default=None)
+def _limit(case: Case, consent: Fact) -> int:
+    """Give the age under which a consent needs the parents: the policy's, or the law's for an online service."""
+    policy = case.terms.min_age or 0
+    if not case.terms.iss:
+        return policy
+    day = durations.moment(consent.time).date()
+    return max(policy, age_of_consent(consent.country or case.terms.country, day))
 
 
 def newest_birth_day(case: Case) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consent_ledger.recorder.unreadable import read_leniently
 
@@ -47,21 +47,23 @@ class ShardConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             records: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
                 *ready, timeout_ms=max(timeout_ms, _LONG_POLL_MS), max_records=max_records
             )
-        except OffsetOutOfRangeError as error:
-            self.out_of_range.update(*error.args)
-            return {}
-        except UnicodeDecodeError:
-            # A header key that is not UTF-8 makes aiokafka raise for ever, without saying for which partition.
+        except (KafkaError, UnicodeDecodeError) as error:
             # By then it has taken records of other partitions, which nobody will ever see, and moved their positions.
+            for partition, position in positions.items():
+                super().seek(partition, position)
+            if isinstance(error, OffsetOutOfRangeError):
+                self.out_of_range.update(*error.args)
+                return {}
+            if isinstance(error, KafkaError):
+                raise
+            # A header key that is not UTF-8 makes aiokafka raise for ever, without saying for which partition.
             records = await self._get_leniently(positions)
         self.handed_out.update({partition: found[-1].offset + 1 for partition, found in records.items() if found})
         return records
 
     async def _get_leniently(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, list[ConsumerRecord]]:
-        found = {}
-        for partition, start in positions.items():
-            records, position = await read_leniently(self, partition, start)
+        pages = {partition: await read_leniently(self, partition, start) for partition, start in positions.items()}
+        # Only now, because of a page that cannot be had nothing is handed out.
+        for partition, (_, position) in pages.items():
             super().seek(partition, position)
-            if records:
-                found[partition] = records
-        return found
+        return {partition: records for partition, (records, _) in pages.items() if records}

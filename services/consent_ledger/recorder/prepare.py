@@ -11,6 +11,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -191,9 +192,10 @@ class Preparer:
         try:
             document = register.merge(self._document, register_document(event))
             register.parse(document)
-        except register.RegisterError as error:
-            rejection = Rejection(reason="BAD_REGISTER", detail=str(error), event_id=event.id)
-            rejected.append(self._quarantine(item.record, rejection))
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one register must not stop the shard for ever
+            known = isinstance(error, register.RegisterError)
+            detail = str(error) if known else f"{type(error).__name__} while reading the register"
+            rejected.append(self._quarantine(item.record, Rejection("BAD_REGISTER", detail, event.id)))
             return
         await keys.add_controller_keys(connection, self._keks, document["controllers"])
         valid_from = event.body.get("valid_from")

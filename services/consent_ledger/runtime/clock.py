@@ -19,4 +19,5 @@ class SystemClock:
     """The database's clock where it is at hand, else this machine's."""
 
     def now(self, database_now: datetime | None = None) -> datetime:
+        """Pass on the database's clock, or read this machine's."""
         return datetime.now(UTC) if database_now is None else database_now

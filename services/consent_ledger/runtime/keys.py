@@ -67,9 +67,11 @@ class KeyFile:
         return cls(path)
 
     async def current(self) -> str:
+        """Return the name of the newest key."""
         return self._current
 
     async def key(self, name: str) -> bytes:
+        """Return one of the keys of the file. Raises `KeyUnavailableError`."""
         if name not in self._keys:
             raise KeyUnavailableError(f"the key file lacks {name}")
         return self._keys[name]

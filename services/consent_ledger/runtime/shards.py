@@ -1,10 +1,14 @@
 """Which Kafka partition is which shard of the ledger, and how a setting names some of them."""
 
+import re
+
 from aiokafka import TopicPartition
 
 CONTROL = "control"
 EVENTS = "events"
 CONTROL_SHARD = 0
+
+_RANGE = re.compile(r"([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?")
 
 
 def partition_of_shard(prefix: str, shard: int) -> TopicPartition:
@@ -23,8 +27,9 @@ def parse_shards(text: str, partitions: int) -> list[int]:
         return list(everything)
     chosen: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        chosen.update(range(int(first), int(last or first) + 1))
-    if not chosen or not chosen <= set(everything):
-        raise ValueError(f"shards are numbered 0 to {partitions}, not {text}")
+        named = _RANGE.fullmatch(part.strip())
+        numbers = range(int(named[1]), int(named[2] or named[1]) + 1) if named else range(0)
+        if not numbers or numbers[-1] not in everything:
+            raise ValueError(f"shards are numbered 0 to {partitions}, not {text!r}")
+        chosen.update(numbers)
     return sorted(chosen)

@@ -1,7 +1,7 @@
 """What a decision rests on: one snapshot of the view, read behind a barrier.
 
-The barrier: the positions that all shards had when the question came in. A snapshot counts only if the viewer has folded
-at least those, so no answer can overlook an entry that was committed before it was asked for.
+The barrier: the positions that all shards had when the question came in. A snapshot counts only if the viewer has
+folded at least those, so no answer can overlook an entry that was committed before it was asked for.
 """
 
 import asyncio

@@ -39,6 +39,7 @@ class Entry(NamedTuple):
 
     @property
     def place(self) -> Place:
+        """Where it stands."""
         return (self.shard, self.pos)
 
 
@@ -215,7 +216,7 @@ async def register(connection: Connection, version: int) -> dict[str, Any]:
 
 
 async def needs(connection: Connection) -> dict[tuple[str, str], int]:
-    """Return the register version that a stored decision must at least have been made under, by controller and purpose."""
+    """Return, by controller and purpose, the register version that a stored decision must be made under."""
     return {(row[0], row[1]): row[2] for row in await connection.fetch(_SQL["needs"])}
 
 

@@ -1,0 +1,38 @@
+"""`consent demo` tells the whole story and proves that nothing was lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_demo_holds_and_says_so_as_data(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "consent_ledger.cli.main", "demo", "--json"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=170)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    story = json.loads(ended.stdout)
+    assert story["ok"] is True
+    assert [kind["kind"] for kind in story["kinds"]] == [
+        "consent-given", "consent-withdrawn", "objection-raised", "erasure-requested"]  # fmt: skip
+    assert story["turn"]["http_before"] == "yes, CONSENT"
+    assert story["turn"]["topic_after"] == "no, CONSENT_WITHDRAWN"
+    assert [kill["what"] for kill in story["kills"]] == ["recorder", "viewer", "relay", "api", "PostgreSQL", "Kafka"]
+    assert story["questions"]["wrong"] == 0 < story["questions"]["asked"]
+    assert all(check["ok"] for check in story["checks"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_does_not_write_into_a_directory_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "consent_ledger.cli.main", "demo", "--data", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

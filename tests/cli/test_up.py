@@ -1,0 +1,84 @@
+"""`consent up` brings everything up, goes on where it ended, and leaves nothing behind.
+
+Seen to fail: the key file made anew at each start; `homes.claim` of the data directory left out; services started
+without a guard; the end waiting for the services one after the other with a grace of 20 s each.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+
+from cli.installed import END_SECONDS, Up, consent, started
+from cli.people import NEWSLETTER, gave, somebody
+
+
+def alive(family: list[psutil.Process]) -> list[psutil.Process]:
+    _, left = psutil.wait_procs(family, timeout=END_SECONDS)
+    return left
+
+
+def test_it_prints_one_line_when_everything_is_ready(up: Up) -> None:
+    ready = httpx.get(f"{up.said['api']}/readyz")
+
+    assert list(up.said) == ["kafka", "database", "api", "api_key", "topic_prefix", "key_file"]
+    assert Path(up.said["key_file"]).is_file()
+    assert ready.status_code == 200
+    assert ready.json()["ready"] is True
+
+
+def test_a_second_one_on_the_same_data_is_refused_with_the_reason(up: Up) -> None:
+    answer = consent("up", data=up.data)
+
+    assert answer.status == 3
+    assert f"is in use by process {up.process.pid}" in answer.err
+    assert httpx.get(f"{up.said['api']}/readyz").status_code == 200
+
+
+def test_a_killed_service_is_started_again(up: Up) -> None:
+    api = next(child for child in up.family() if child.cmdline()[1:] == ["-m", "consent_ledger.api"])
+
+    api.kill()
+
+    psutil.wait_procs([api], timeout=5)
+    deadline = time.monotonic() + 30
+    with httpx.Client(transport=httpx.HTTPTransport(retries=50)) as client:
+        while client.get(f"{up.said['api']}/healthz").status_code != 200:
+            assert time.monotonic() < deadline
+
+
+def test_it_goes_on_where_it_ended_and_leaves_nothing_behind_however_it_ends(tmp_path: Path) -> None:
+    data, person = tmp_path / "data", somebody()
+
+    with started(data, "--demo-registers") as first:
+        assert consent("publish", "-", data=data, said_in=gave(person)).status == 0
+        family = first.family()
+        began = time.monotonic()
+        first.process.send_signal(signal.SIGTERM)
+        assert first.process.wait(END_SECONDS) == 0
+        assert time.monotonic() - began < END_SECONDS
+        assert alive(family) == []
+    assert consent("decide", *NEWSLETTER, person, data=data).status == 3
+
+    with started(data) as second:
+        assert (second.said["api_key"], second.said["api"]) == (first.said["api_key"], first.said["api"])
+        assert consent("decide", *NEWSLETTER, person, data=data).status == 0
+        family = second.family()
+        second.process.kill()
+        second.process.wait()
+        assert alive(family) == []
+
+
+def test_a_port_that_is_taken_is_said(up: Up, tmp_path: Path) -> None:
+    taken = up.said["api"].rpartition(":")[2]
+
+    command = [sys.executable, "-m", "consent_ledger.cli.main", "up", "--data", str(tmp_path / "data"), "--port", taken]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+
+    assert ended.returncode == 3
+    assert f"something else listens on port {taken}" in ended.stderr

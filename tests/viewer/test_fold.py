@@ -1,0 +1,182 @@
+"""What the viewer makes of entries: dossiers that merge, references that wait, answers that follow every entry.
+
+Seen to fail:
+- the barrier removed (`caught_up` always true): refusals are answered by the consent before them;
+- entries without identifiers dropped instead of waiting: the early confirmation never counts;
+- `take_waiting` not called: the same;
+- merging without moving the absorbed facts: the refusal is not found by the other address;
+- `merge_idents` left out: a later refusal by the absorbed address does not reach the other;
+- the check against `due_at` left out of `has_news`: a week's consent never ends.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import builders
+from builders import confirmed, email, erasure_requested, given, linked, objected, withdrawn
+from consent_ledger.viewer import fold
+from running import Installation, until
+from viewer.asking import answers, reason
+
+Address = Callable[[], str]
+
+
+async def test_an_answer_asked_for_after_the_commit_follows_every_entry(home: Installation, address: Address) -> None:
+    an = address()
+
+    await home.recorded(await home.publish(given(email(an))))
+    after_consent = await reason(home, an)
+    await home.recorded(await home.publish(withdrawn(email(an), time="2026-03-02T09:00:00Z")))
+    after_withdrawal = await reason(home, an)
+    await home.recorded(await home.publish(given(email(an), time="2026-03-03T09:00:00Z"), shard=2))
+    after_fresh_consent = await reason(home, an)
+    await home.recorded(await home.publish(erasure_requested(email(an), time="2026-03-04T09:00:00Z")))
+    after_erasure_request = await reason(home, an)
+
+    assert (after_consent, after_withdrawal) == ("CONSENT", "CONSENT_WITHDRAWN")
+    assert (after_fresh_consent, after_erasure_request) == ("CONSENT", "ERASURE_REQUESTED")
+
+
+async def test_the_order_of_arrival_does_not_matter(home: Installation, address: Address) -> None:
+    early, late = address(), address()
+    yes, no = {"time": "2026-03-01T09:00:00Z"}, {"time": "2026-03-02T09:00:00Z"}
+
+    await home.recorded(await home.publish(given(email(early), **yes)))
+    await home.recorded(await home.publish(withdrawn(email(early), **no), shard=2))
+    await home.recorded(await home.publish(withdrawn(email(late), **no), shard=2))
+    await home.recorded(await home.publish(given(email(late), **yes)))
+
+    assert await answers(home, early) == await answers(home, late)
+    assert await reason(home, late) == "CONSENT_WITHDRAWN"
+
+
+async def test_a_refusal_reaches_all_addresses_of_one_event(home: Installation, address: Address) -> None:
+    an, work = address(), address()
+    places = [
+        await home.publish(given(email(an))),
+        await home.publish(given(email(work)), shard=2),
+        await home.publish(withdrawn(email(an), email(work), time="2026-03-02T09:00:00Z")),
+    ]
+
+    await home.recorded(*places)
+
+    assert await reason(home, an) == await reason(home, work) == "CONSENT_WITHDRAWN"
+
+
+async def test_a_link_joins_two_people_with_all_that_each_has_said(home: Installation, address: Address) -> None:
+    an, private = address(), address()
+    await home.recorded(
+        await home.publish(given(email(an))), await home.publish(objected(email(private), time="2026-03-02T09:00:00Z"))
+    )
+    apart = await reason(home, an)
+
+    await home.recorded(await home.publish(linked(email(an), email(private), time="2026-03-03T09:00:00Z"), shard=2))
+    joined = await reason(home, an)
+    rows = await home.fetch(
+        "SELECT count(DISTINCT i.dossier) AS dossiers FROM ident i JOIN dossier d ON d.id = i.dossier WHERE i.hash ="
+        " ANY(SELECT hash FROM entry_subject s JOIN ledger l USING (shard, pos) WHERE l.type = 'identifiers-linked')"
+        " AND d.controller = 'shop-be'"
+    )
+
+    assert (apart, joined) == ("CONSENT", "OBJECTION_DM")
+    assert rows[0]["dossiers"] == 1
+
+
+async def test_after_a_merge_either_address_leads_to_the_person(home: Installation, address: Address) -> None:
+    an, private = address(), address()
+    await home.recorded(await home.publish(given(email(an))), await home.publish(given(email(private)), shard=2))
+    await home.recorded(await home.publish(linked(email(an), email(private))))
+
+    await home.recorded(await home.publish(withdrawn(email(private), time="2026-03-02T09:00:00Z"), shard=2))
+
+    assert await reason(home, an) == "CONSENT_WITHDRAWN"
+
+
+async def test_a_confirmation_that_comes_before_its_consent_waits_for_it(home: Installation, address: Address) -> None:
+    an = address()
+    consent = given(email(an), purposes=["club"])
+
+    await home.recorded(await home.publish(confirmed(consent, time="2026-03-01T10:00:00Z"), shard=2))
+    await reason(home, an)
+    waiting = await home.fetch("SELECT shard FROM waiting WHERE ref_id = $1", consent["id"])
+    await home.recorded(await home.publish(consent))
+    after = await reason(home, an, purpose="club")
+
+    assert [row["shard"] for row in waiting] == [2]
+    assert after == "CONSENT"
+    assert await home.fetch("SELECT FROM waiting WHERE ref_id = $1", consent["id"]) == []
+
+
+async def test_an_unconfirmed_consent_is_pending_until_it_is_confirmed(home: Installation, address: Address) -> None:
+    an = address()
+    now = datetime.now(UTC)
+    consent = given(email(an), purposes=["club"], time=now)
+
+    await home.recorded(await home.publish(consent))
+    pending = await reason(home, an, purpose="club")
+    await home.recorded(await home.publish(confirmed(consent, time=now + timedelta(seconds=1)), shard=2))
+
+    assert pending == "CONSENT_PENDING"
+    assert await reason(home, an, purpose="club") == "CONSENT"
+
+
+async def test_a_voiding_finds_the_person_of_the_event_it_voids(home: Installation, address: Address) -> None:
+    an = address()
+    consent = given(email(an))
+    await home.recorded(await home.publish(consent))
+
+    void = builders.event(
+        "event-voided", controllers=["shop-be"], voids=consent["id"], reason="typed by mistake", entered_by="desk-1"
+    )
+    await home.recorded(await home.publish(void, shard=2))
+
+    assert await reason(home, an) == "CONSENT_ABSENT"
+
+
+async def test_a_group_wide_objection_reaches_the_other_controller_and_no_stranger(
+    home: Installation, address: Address
+) -> None:
+    an = address()
+    dutch = given(email(an), controllers=["shop-nl"], source="web:shop-nl")
+    garage = given(email(an), controllers=["garage-be"], source="web:garage-be")
+    await home.recorded(await home.publish(dutch), await home.publish(garage))
+
+    await home.recorded(await home.publish(objected(email(an), time="2026-03-02T09:00:00Z")))
+
+    assert await reason(home, an, controller="shop-nl") == "OBJECTION_DM"
+    assert await reason(home, an, controller="garage-be") == "CONSENT"
+
+
+async def test_a_consent_ends_by_time_alone(home: Installation, address: Address) -> None:
+    an = address()
+    now = datetime.now(UTC)
+    await home.recorded(await home.publish(given(email(an), purposes=["week"], time=now)))
+    before = (await answers(home, an))["week"]["email"]
+
+    async def ended() -> bool:
+        return await reason(home, an, purpose="week") == "CONSENT_EXPIRED"
+
+    home.clock.instant = now + timedelta(days=7)
+    try:
+        await until(ended)
+    finally:
+        home.clock.instant = None
+
+    assert before.allow
+    assert before.valid_until is not None
+    assert datetime.fromisoformat(before.valid_until) == (now + timedelta(days=7)).replace(tzinfo=UTC)
+
+
+async def test_a_dossier_with_too_many_facts_answers_no_to_everything(
+    home: Installation, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an = address()
+    monkeypatch.setattr(fold, "FACTS_MAX", 2)
+
+    await home.recorded(*[await home.publish(given(email(an))) for _ in range(3)])
+    found = await answers(home, an)
+
+    assert {answer.reason for channels in found.values() for answer in channels.values()} == {"UNAVAILABLE"}
+    assert not any(answer.allow for channels in found.values() for answer in channels.values())
