@@ -69,7 +69,9 @@ async def serving(service: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.T
     try:
         yield task
     finally:
-        task.cancel()
+        # A second time would cut short the good order of the first.
+        if not task.cancelling():
+            task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 

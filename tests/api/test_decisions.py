@@ -1,6 +1,10 @@
 """Recorded means suppressed, over HTTP: what is asked after a commit is answered with it, or with no.
 
-Seen to fail: see the end of this text.
+Seen to fail: no barrier; a view that is behind answered from; the horizon not looked at; the version that a purpose needs
+not looked at; a yes used beyond its end; `at` passed over, with and without the dossiers; only the first address, or
+its dossier, looked at; an address that is none let pass; addresses not normalised; the register kept when a new one is
+in force; answers out of order; 10,001 questions; what was sent quoted; `as_of` passed over; every no called final; the
+place of the first entry for the last; open questions answered for channels that the address cannot serve.
 """
 
 import asyncio

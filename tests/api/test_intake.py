@@ -1,6 +1,10 @@
 """Events over HTTP: what is acknowledged is on Kafka untouched, and who waits hears what the ledger made of it.
 
-Seen to fail: see the end of this text.
+Seen to fail: loads of a register let through; sources not looked at; a refusal without a readable source refused; the
+value encoded anew; headers dropped; the wait not waited, one offset short, without a limit; one event too many; one
+byte too many; 400 for a batch of which every event is wrong; what was refused at the door left out of the results; the
+warning dropped; a duplicate told as an entry, a rejected record as an entry, a renamed refusal by the place of the
+event that had the id before; a record that is too large for Kafka answered 500.
 """
 
 import asyncio

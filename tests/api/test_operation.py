@@ -1,6 +1,7 @@
 """Around the calls: the register, readiness, errors that tell nothing, and the document that describes it all.
 
-Seen to fail: see the end of this text.
+Seen to fail: the register shown whole; ready without a horizon, and before the view has come to the register; the
+exception's message in the answer, and in the log; the access log; requests counted by path.
 """
 
 import json

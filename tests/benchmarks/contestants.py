@@ -44,6 +44,9 @@ class Contestant(Protocol):
     async def finished_at(self, backlog: Backlog) -> datetime | None:
         """Return when the last of all events was on the topic by the topic's own clock, None while it is not."""
 
+    async def recording_delay(self, since: datetime) -> float | None:
+        """Return the median of milliseconds from a withdrawal to its recording, None where nothing notes that."""
+
     def key(self, refusal: Refusal) -> bytes:
         """Return the key of the record that a refusal leads to."""
 
@@ -97,6 +100,9 @@ class BareLoop:
                     moments.append(_moment(records[-1]))
                     last.discard(partition)
             return max(moments)
+
+    async def recording_delay(self, since: datetime) -> float | None:  # noqa: ARG002
+        return None
 
     def key(self, refusal: Refusal) -> bytes:
         return bare.key_of(refusal.letter.controller, "email", refusal.address)
@@ -167,6 +173,14 @@ class Ledger:
         row = await self._stage.superuser.fetchrow(accounts)
         if row is None or tuple(row) != (events, 0):
             raise RunError(f"{events} events were published, and the ledger has (entries, others) {tuple(row or ())}")
+
+    async def recording_delay(self, since: datetime) -> float | None:
+        median = """
+            SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM recorded_at - occurred_at)) * 1000
+              FROM consent.ledger WHERE type = 'consent-withdrawn' AND occurred_at >= $1
+        """
+        found: float | None = await self._stage.superuser.fetchval(median, since)
+        return found
 
     def key(self, refusal: Refusal) -> bytes:
         controller = refusal.letter.controller

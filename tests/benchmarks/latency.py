@@ -20,7 +20,10 @@ _PATIENCE_SECONDS: Final = 60.0
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds by share of the refusals: `p50` is what half of them did not exceed."""
+    """Milliseconds by share of the refusals: `p50` is what half of them did not exceed.
+
+    `recorded`: the median until the transaction that records it had begun, None where nothing notes that.
+    """
 
     rate: float
     refusals: int
@@ -28,9 +31,10 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     p90: float
     p99: float
     longest: float
+    recorded: float | None
 
     @classmethod
-    def of(cls, rate: float, seconds: Sequence[float]) -> Self:
+    def of(cls, rate: float, seconds: Sequence[float], recorded: float | None) -> Self:
         """Sum up the delays of single refusals."""
         ordered = sorted(delay * 1000 for delay in seconds)
 
@@ -38,8 +42,9 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
             return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
         return cls(
-            rate=rate, refusals=len(ordered), p50=share(0.5), p90=share(0.9), p99=share(0.99), longest=ordered[-1]
-        )
+            rate=rate, refusals=len(ordered), p50=share(0.5), p90=share(0.9), p99=share(0.99), longest=ordered[-1],
+            recorded=recorded,
+        )  # fmt: skip
 
 
 async def measure_latency(
@@ -55,10 +60,12 @@ async def measure_latency(
     async with _publisher(stage) as publisher, _Watcher.watching(stage, contestant) as watcher:
         await publish_consents(publisher, people)
         await watcher.until_seen(keys, watcher.yes)
+        since = datetime.now(UTC)
         sent = await publish_refusals(publisher, people, rate)
         await watcher.until_seen(keys, watcher.no)
     delays = [watcher.no[key] - sent[refusal] for key, refusal in keys.items()]
-    return Latency.of(rate, delays), Backlog(backlog.events + 2 * len(people), datetime.now(UTC))
+    latency = Latency.of(rate, delays, await contestant.recording_delay(since))
+    return latency, Backlog(backlog.events + 2 * len(people), datetime.now(UTC))
 
 
 @asynccontextmanager

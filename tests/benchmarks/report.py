@@ -81,6 +81,10 @@ def show(results: Results) -> None:
         f"{results.people:,} people, {results.mean_event_bytes} bytes a mean event, {results.cores} cores, "
         f"load {results.load_before[0]:.1f} before and {results.load_after[0]:.1f} after."
     )
+    for latency in results.ledger.latencies:
+        out.print(
+            f"At {latency.rate:g} refusals a second, {latency.recorded:.1f} ms of the median passed before recording."
+        )
     for said, count in results.complaints.items():
         out.print(f"logged {count} times: {said}", style="yellow", markup=False)
 

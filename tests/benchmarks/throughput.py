@@ -85,4 +85,4 @@ async def _checkpoint(stage: Stage) -> None:
 async def _back_ends(stage: Stage) -> dict[int, str]:
     """Name the server's processes by whom they serve, or what they do for all."""
     named = "SELECT pid, coalesce(nullif(application_name, ''), backend_type) AS name FROM pg_stat_activity"
-    return {row["pid"]: f"– {row['name']}" for row in await stage.superuser.fetch(named)}
+    return {row["pid"]: f"- {row['name']}" for row in await stage.superuser.fetch(named)}

@@ -23,6 +23,14 @@ LEASE_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 _GRACE_SECONDS = 10.0
+# A connection that dies within a query surfaces in many ways.
+_GONE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 _MUTANT = Path(__file__).with_name("mutant.py")
 
 
@@ -63,6 +71,12 @@ class Process:
         running, self._running = self._running, None
         if running is not None:
             await asyncio.to_thread(running.end, signal.SIGKILL, _GRACE_SECONDS)
+
+    def revive(self) -> None:
+        """Start it again if it has ended by itself, as when the database was away while it started."""
+        if self._running is not None and self._running.exit_status is not None:
+            self._running.wait(_GRACE_SECONDS)
+            self.start()
 
     async def stop(self) -> None:
         """Send SIGSTOP, and return when it stands still."""
@@ -125,14 +139,26 @@ class Installation:
                     if self._connection is None or self._connection.is_closed():
                         self._connection = await asyncpg.connect(self.database, timeout=5)
                     return await self._connection.fetch(query, *values)
-                except (
-                    OSError,
-                    asyncpg.PostgresConnectionError,
-                    asyncpg.InterfaceError,
-                    asyncpg.CannotConnectNowError,
-                ):
+                except _GONE:
                     self._connection = None
                     await asyncio.sleep(_LOOK_SECONDS)
+
+    @asynccontextmanager
+    async def supervised(self) -> AsyncIterator[None]:
+        """Start what ends by itself again, as the supervisor of an installation does, as long as the block lasts."""
+
+        async def supervise() -> None:
+            while True:
+                for process in self.processes.values():
+                    process.revive()
+                await asyncio.sleep(_LOOK_SECONDS)
+
+        task = asyncio.create_task(supervise())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def owners(self) -> dict[int, str]:
         """Return by shard the name of the process that owns it now."""

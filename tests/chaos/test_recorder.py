@@ -35,7 +35,7 @@ async def test_every_acknowledged_event_is_recorded_once_whatever_is_killed(inst
     async with Publisher.open(installation) as publisher:
         await publisher.load_register(REGISTER)
         await publisher.until_recorded()
-        async with load(publisher, installation.partitions, random):
+        async with load(publisher, installation.partitions, random), installation.supervised():
             await faults.strike(installation, random, FAULTS, publisher.until_recorded)
         await publisher.until_recorded()
         found = await differences(installation.kafka, installation.database, publisher.sent)

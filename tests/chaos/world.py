@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import Random
 
-from chaos.arena import Installation, until
+from chaos.arena import PATIENCE_SECONDS, Installation, until
 from chaos.gate import PURPOSES, Fact, Gate
 from chaos.load import Publisher
 from chaos.people import ADDRESSES, REGISTER, Speaker
@@ -19,6 +19,7 @@ from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import api_keys, keys
 
 _AT_ONCE = 100
+_FOLD_MAX = 20
 
 
 class World:
@@ -65,7 +66,7 @@ class World:
             answers |= await until(answered, "the API answers")
         return answers
 
-    async def until_published(self) -> None:
+    async def until_published(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until every partition's watermark states an instant after this call."""
         now = datetime.now(UTC)
 
@@ -73,7 +74,7 @@ class World:
             instants = self.topic.instants
             return len(instants) == self.installation.partitions and min(instants.values()) > now
 
-        await until(published, "every partition has a newer watermark")
+        await until(published, "every partition has a newer watermark", seconds)
 
 
 @asynccontextmanager
@@ -86,10 +87,11 @@ async def world(
     """
     for service in ("recorder", "viewer", "relay"):
         for number in range(of_each):
-            installation.start(f"{service}-{number}", service=service)
+            # Small folds, so that there are moments at which a part of what is recorded is in the view.
+            installation.start(f"{service}-{number}", service=service, fold_max=_FOLD_MAX)
     port = free_port()
     installation.start("api", service="api", mutant=mutant, api_port=port)
-    async with Publisher.open(installation) as publisher:
+    async with Publisher.open(installation) as publisher, installation.supervised():
         await publisher.load_register(REGISTER)
         await publisher.until_recorded()
         gate = Gate()

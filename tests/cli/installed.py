@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from consent_ledger.cli.main import app
 
-READY_SECONDS = 90
+READY_SECONDS = 150
 END_SECONDS = 10
 
 

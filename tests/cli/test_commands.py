@@ -111,6 +111,16 @@ def test_a_list_that_cannot_be_asked_about_leaves_no_output(up: Up, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [source]
 
 
+def test_a_place_that_cannot_be_written_is_said(up: Up, tmp_path: Path) -> None:
+    source, allowed = tmp_path / "in.csv", tmp_path / "nowhere" / "allowed.csv"
+    source.write_text(f"{somebody()}\n")
+
+    answer = consent("decide", *NEWSLETTER, "--file", str(source), "--out", str(allowed), data=up.data)
+
+    assert answer.status == 2
+    assert f"{allowed}.part: No such file or directory" in answer.err
+
+
 @pytest.mark.parametrize("arguments", [(), ("a@example.be", "--file", "x", "--out", "y")])
 def test_a_question_is_about_one_address_or_one_list(up: Up, arguments: tuple[str, ...]) -> None:
     assert consent("decide", *NEWSLETTER, *arguments, data=up.data).status == 2

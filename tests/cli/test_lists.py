@@ -1,6 +1,7 @@
 """Lists of addresses: what counts as header, column and address; rows unchanged.
 
-Seen to fail: the header's column counted in the delimiter's wrong; rows split at a line end within quotes.
+Seen to fail: the header read with commas whatever the delimiter is; a row cut at a line end within quotes; the list
+written under its own name from the start.
 """
 
 import io
@@ -57,10 +58,12 @@ def write_and_fail(path: Path) -> None:
         raise RuntimeError("the API is gone")
 
 
-def test_half_a_list_never_gets_its_name(tmp_path: Path) -> None:
+def test_half_a_list_never_takes_the_place_of_a_whole_one(tmp_path: Path) -> None:
     path = tmp_path / "allowed.csv"
+    path.write_text("of yesterday\n")
 
     with pytest.raises(RuntimeError, match="the API is gone"):
         write_and_fail(path)
 
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "of yesterday\n"

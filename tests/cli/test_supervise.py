@@ -1,6 +1,7 @@
 """Services are started again when they die, and end with the supervisor.
 
-Seen to fail: no new start after a death; the services left running at the end; giving up only on the first service.
+Seen to fail: no new start after a death; the services left running at the end; only the first service looked at for
+its deaths.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from cli.installed import END_SECONDS, Up, consent, started
 from cli.people import NEWSLETTER, gave, somebody
@@ -72,6 +73,17 @@ def test_it_goes_on_where_it_ended_and_leaves_nothing_behind_however_it_ends(tmp
         second.process.kill()
         second.process.wait()
         assert alive(family) == []
+
+
+def test_a_key_file_that_is_gone_is_never_replaced(up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSENT_DATABASE_URL", up.said["database"])
+    monkeypatch.setenv("CONSENT_KAFKA_BOOTSTRAP_SERVERS", up.said["kafka"])
+
+    answer = consent("up", data=tmp_path / "data")
+
+    assert answer.status == 3
+    assert "is missing, and the database was written under it" in answer.err
+    assert not (tmp_path / "data" / "consent-keys.json").exists()
 
 
 def test_a_port_that_is_taken_is_said(up: Up, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ REGISTER = register.parse(
             _purpose("south", "news", "consent", "email", **MARKETING, min_text_version=2),
             _purpose("south", "file", "legitimate-interest", "internal", joint_with=["north"]),
             _purpose("south", "brochure", "legitimate-interest", "post", "media", **MARKETING, inactivity_ttl="P1M"),
-            _purpose("east", "letters", "consent", "email", **MARKETING, inactivity_ttl="P2M"),
+            _purpose("east", "letters", "consent", "email", **MARKETING, inactivity_ttl="P20D"),
             _purpose("east", "ask", "legitimate-interest", "email", **MARKETING, repermission_for="letters"),
             _purpose("east", "calls", "consent", "phone", **MARKETING, dnc=["list"]),
         ],
@@ -166,7 +166,7 @@ def others(draw: st.DrawFn, people: tuple[tuple[str, str], ...] = PEOPLE) -> Eve
         ("contact-recorded", {"initiated_by": "subject", "kind": "click"}),
         ("identifiers-linked", {}),
         ("identifier-verified", {}),
-        ("age-established", {"birth_date": draw(st.sampled_from(["2008-02-15", "1990-01-01"]))}),
+        ("age-established", {"birth_date": draw(st.sampled_from(["2008-07-01", "1990-01-01"]))}),
         ("event-voided", {"voids": reference, "entered_by": "staff:a", "approved_by": "staff:b"}),
         ("repermission-sent", {"purpose": "letters"}),
         ("identifier-changed", {

@@ -1,4 +1,10 @@
-"""What an answer says, whom a refusal is about, what it means and what ends it, where the scenarios do not look."""
+"""What an answer says, whom a refusal is about, what it means and what ends it, where the scenarios do not look.
+
+Seen to fail: shared identifiers, malformed refusals and devices linking; the typist approving a voiding; a withdrawal
+not counting elsewhere, or for a later consent; joint controllers found in one direction; a withdrawal not stopping
+profiling; objections rejected without grounds; erasures refused without grounds; restrictions lifted before the subject
+was told; `due` without the end of a consent or the informing of the subject; `valid_until` unjudged.
+"""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
 """Laws that every history keeps (specification 6.13), and the instants at which a decision ends or may change.
 
-Seen to fail: facts sorted by arrival and only the last one kept; `as_of` ignored for voidings; an objection ended by
-any later event; a consent counted for every channel of its purpose; person made of all identifiers of the dossier;
-`due` without the birthday, without the expiry of a consent, without the window of the question after silence;
-`valid_until` taken from `due` unjudged; purposes on equal terms told apart by nothing at all.
+Seen to fail: refusals dropped that arrived before a consent; `as_of` ignored; only the last refusal obeyed; a consent
+counted for every channel of its purpose, or at any address; everybody's events, or all identifiers of a dossier, taken
+for the person; `due` without the end of a consent, of silence, of a pending opt-in; `valid_until` taken from `due`
+unjudged; the record of an address without the named purposes, or the wide refusals, asked anew.
 """
 
 from datetime import timedelta

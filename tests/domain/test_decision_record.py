@@ -1,4 +1,7 @@
-"""The record of one address, and the facts that a dossier keeps."""
+"""The record of one address, and the facts that a dossier keeps.
+
+Seen to fail: a lagging clock hiding a refusal; the do-not-call register asked only for named purposes.
+"""
 
 from typing import Any
 

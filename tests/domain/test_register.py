@@ -1,9 +1,8 @@
 """What may be registered, what a load changes, and whom an event reaches under a register.
 
-Seen to fail: vague aims let through; special categories let through; unknown fields let through; a load that drops what
-it does not name; the basis of a purpose changed by a load; joint controllers found in one direction only; a source
-serving nobody taken to serve nobody; a refusal with one unknown purpose kept to those it lists; the group's default
-scope used for withdrawals; purposes of changed sources and neighbours left out of the changed ones.
+Seen to fail: vague aims, special categories and unknown fields let through; a load dropping what it does not name; the
+basis changed by a load; a source serving nobody taken at its word; a withdrawal and a voiding reaching only the named;
+sources, neighbours and the questions about a changed purpose left out of what changed.
 """
 
 import json

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from builders import encode, given
 from recorder.reading import outcome, require_balance
@@ -110,6 +110,28 @@ async def test_a_gap_in_every_batch_does_not_keep_the_recorder_from_going_on(
                 await send(home, publisher, given())
 
     await home.recorded_to_the_end()
+
+
+async def test_a_record_that_a_poll_has_left_out_is_read_again(
+    home: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gap inside a batch that is met for the first time says nothing yet."""
+    getmany = AIOKafkaConsumer.getmany
+    left_out: list[int] = []
+
+    async def leaves_one_out(consumer: AIOKafkaConsumer, *partitions: Any, **options: Any) -> Any:
+        polled = await getmany(consumer, *partitions, **options)
+        for records in polled.values():
+            if len(records) == 3 and not left_out:
+                left_out.append(records.pop(1).offset)
+        return polled
+
+    monkeypatch.setattr(AIOKafkaConsumer, "getmany", leaves_one_out)
+    places = await home.publish_together(given(), given(), given())
+    await home.recorded(*places)
+
+    assert left_out == [places[1].offset]
+    assert await became(home, *places) == ["entry"] * 3
 
 
 async def test_after_all_this_every_offset_is_accounted_for_exactly_once(home: Installation) -> None:

@@ -115,6 +115,22 @@ async def test_a_recorder_that_is_told_to_stop_lets_its_shards_go_at_once(fresh:
         await fresh.recorded(await fresh.publish(given()), service=second)
 
 
+async def test_a_recorder_that_is_told_to_stop_within_an_append_lets_it_end_first(fresh: Installation) -> None:
+    async with serving(fresh.recorder().run()) as recorder:
+        await until(lambda: owns_all(fresh))
+        # As if a register were being loaded: no append can go on.
+        await fresh.fetch("SELECT pg_advisory_lock(hashtext('consent.register'))")
+        place = await fresh.publish(given())
+        await until(lambda: fresh.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+        recorder.cancel()
+        await asyncio.sleep(0)
+        await fresh.fetch("SELECT pg_advisory_unlock(hashtext('consent.register'))")
+
+    assert (await outcome(fresh, place)).entry
+    assert await owners(fresh) == {}
+    await require_balance(fresh)
+
+
 async def test_two_recorders_share_the_shards_as_they_are_told(fresh: Installation) -> None:
     async with (
         serving(fresh.recorder(instance="first", shards="0-1").run()),

@@ -139,4 +139,4 @@ async def test_a_relay_refuses_topics_on_which_records_would_be_looked_for_elsew
     await admin.close()
 
     with pytest.raises(WrongTopicsError, match="partitions is 3, wanted 2"):
-        await relay_of(stage).run()
+        await asyncio.wait_for(relay_of(stage).run(), timeout=10)

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from consent_ledger.domain.suppression import purposes_key
+from consent_ledger.relay import partition
 from consent_ledger.relay.partition import Partition, take_over
 from consent_ledger.relay.records import Records, UnknownControllerError
 from consent_ledger.runtime.keys import key_check
@@ -37,13 +38,13 @@ async def taking(stage: Stage) -> AsyncIterator[TakeOver]:
         connection = await connect(stage.settings.dsn, "consent_relay")
         connections.append(connection)
         owner = f"relay-{len(connections)}"
-        partition = await take_over(stage.settings, connection, Records(stage.keks), q=q, owner=owner)
-        taken.extend([partition] if partition else [])
-        return partition
+        found = await take_over(stage.settings, connection, Records(stage.keks), q=q, owner=owner)
+        taken.extend([found] if found else [])
+        return found
 
     yield take
-    for partition in taken:
-        await partition.producer.drop()
+    for found in taken:
+        await found.producer.drop()
     for connection in connections:
         connection.terminate()
 
@@ -54,9 +55,9 @@ async def owner(taking: TakeOver) -> Partition:
 
 
 async def taken_by(taking: TakeOver) -> Partition:
-    partition = await taking()
-    assert partition is not None
-    return partition
+    found = await taking()
+    assert found is not None
+    return found
 
 
 async def test_a_row_appears_under_its_key_as_readers_expect_it(stage: Stage, owner: Partition) -> None:
@@ -112,10 +113,10 @@ async def test_a_row_that_changed_behind_the_limit_is_sent_as_it_is_now(stage: S
 
 async def test_the_defaults_are_published_with_what_their_readers_need(stage: Stage, taking: TakeOver) -> None:
     q = await stage.put_purposes(needs=1)
-    partition = await taking(q)
-    assert partition is not None
+    owner = await taking(q)
+    assert owner is not None
 
-    await partition.step()
+    await owner.step()
 
     ((key, value),) = addresses(await stage.read(q))
     assert key == purposes_key("shop-be")
@@ -167,7 +168,10 @@ async def test_under_constant_load_the_horizon_first_met_is_stated_once_it_is_re
     assert [mark["seq"] for mark in watermarks(await stage.read(0))] == [met]
 
 
-async def test_a_horizon_that_stands_still_is_stated_once(stage: Stage, owner: Partition) -> None:
+async def test_a_horizon_that_stands_still_is_stated_once(
+    stage: Stage, owner: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "_MARK_SECONDS", 0.0)
     await stage.state_horizon()
 
     await owner.step()

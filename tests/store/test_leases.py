@@ -10,9 +10,10 @@ import asyncio
 import asyncpg
 import pytest
 
-from consent_ledger.runtime.postgres import Connection
+from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.store import ledger
 from consent_ledger.store.ledger import FencedError
+from running import database_of_its_own
 from store.drafts import LEASE, append, batch, claimed, draft
 
 
@@ -102,6 +103,22 @@ async def test_nobody_but_a_recorder_is_ended(recorder: Connection, second: Conn
     await claimed(second, owner="second")
 
     assert await superuser.fetchval("SELECT true") is True
+
+
+async def test_a_recorder_of_another_database_is_left_alone_although_it_has_the_old_owners_number(
+    second: Connection, superuser: Connection, postgres: str, template: str
+) -> None:
+    await claimed(second)
+    async with database_of_its_own(postgres, template) as elsewhere:
+        stranger = await connect(elsewhere, "consent_recorder")
+        await superuser.execute(
+            "UPDATE consent.shard_head SET owner_pid = $1, lease_until = '-infinity'", stranger.get_server_pid()
+        )
+
+        await claimed(second, owner="second")
+
+        assert await stranger.fetchval("SELECT true") is True
+        await stranger.close()
 
 
 async def test_a_shard_that_is_there_stays_as_it_is(recorder: Connection) -> None:

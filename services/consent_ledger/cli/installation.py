@@ -3,10 +3,11 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
 import httpx
 import msgspec
@@ -15,19 +16,23 @@ from pydantic import SecretStr
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Running
 from consent_ledger.runtime import topics
-from consent_ledger.runtime.keys import KeyFile
+from consent_ledger.runtime.keys import KeyFile, KeyUnavailableError
 from consent_ledger.runtime.local import Kafka, LocalServerError, Postgres, Report, homes
 from consent_ledger.runtime.local.homes import Process
 from consent_ledger.runtime.local.ports import free_port, is_free
 from consent_ledger.runtime.local.server import LocalServer
-from consent_ledger.runtime.postgres import connect
+from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.supervise import Service, ServiceError, Supervisor
 from consent_ledger.store import api_keys, keys, operator
 
+T = TypeVar("T")
+S = TypeVar("S")
+
 SERVICES: Final = ("recorder", "viewer", "relay", "api")
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 120.0
 _ASK_SECONDS: Final = 0.05
+_SERVERS_GRACE_SECONDS: Final = 4.0
 _PARTS: Final = ("kafka", "postgres", "logs", "consent-keys.json", "api-key", "api-port")
 
 
@@ -68,14 +73,22 @@ async def installed(
         if fresh:
             _clear(data)
         async with AsyncExitStack() as stack:
-            kafka, postgres = await _start_servers(stack, data, said, report)
-            settings = _complete(data, said, kafka, postgres, port)
-            await _prepare(settings, report)
-            key = await _api_key(data, settings)
+            settings = said.model_copy(
+                update={"api_port": _choose_port(data, said, port), "key_file": _key_file(data, said)}
+            )
+            kafka = None if said.kafka_bootstrap_servers else Kafka(data / "kafka", report=report)
+            postgres = None if said.database_url else Postgres(data / "postgres", report=report)
+            servers = [server for server in (kafka, postgres) if server is not None]
+            stack.push_async_callback(_close, servers)
+            bootstrap, (url, key) = await _both(
+                _bring_up_kafka(kafka, settings), _bring_up_database(postgres, settings, data / "api-key", report)
+            )
+            settings = settings.model_copy(update={"kafka_bootstrap_servers": bootstrap, "database_url": url})
+            report("schema, topics and keys are in place")
             services = Supervisor(
                 [Service(name=name, module=f"consent_ledger.{name}", log=data / "logs" / f"{name}.log")
                  for name in SERVICES],
-                _environment(settings), servers=[server for server in (kafka, postgres) if server], report=report,
+                _environment(settings), servers=servers, report=report,
             )  # fmt: skip
             await stack.enter_async_context(services)
             addresses = _addresses(settings, key)
@@ -99,33 +112,20 @@ def _clear(data: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-async def _start_servers(
-    stack: AsyncExitStack, data: Path, said: Settings, report: Report
-) -> tuple[Kafka | None, Postgres | None]:
-    kafka = None if said.kafka_bootstrap_servers else Kafka(data / "kafka", report=report)
-    postgres = None if said.database_url else Postgres(data / "postgres", report=report)
-    servers: list[LocalServer] = [server for server in (kafka, postgres) if server is not None]
-    stack.push_async_callback(_close, servers)
-    starts = await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers), return_exceptions=True)
-    for failed in starts:
-        if isinstance(failed, BaseException):
-            raise failed
-    return kafka, postgres
+async def _close(servers: Sequence[LocalServer]) -> None:
+    """Stop servers in good order, and fast where that takes long: both recover, and whoever stops us waits."""
+    closing = {asyncio.create_task(asyncio.to_thread(server.close)): server for server in servers}
+    if closing:
+        _, slow = await asyncio.wait(closing, timeout=_SERVERS_GRACE_SECONDS)
+        for task in slow:
+            if (pid := closing[task].pid) is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        await asyncio.gather(*closing)
 
 
-async def _close(servers: list[LocalServer]) -> None:
-    await asyncio.gather(*(asyncio.to_thread(server.close) for server in servers))
-
-
-def _complete(data: Path, said: Settings, kafka: Kafka | None, postgres: Postgres | None, port: int | None) -> Settings:
-    """Fill in what the environment leaves open."""
-    update: dict[str, object] = {"api_port": _choose_port(data, said, port)}
-    if kafka is not None:
-        update["kafka_bootstrap_servers"] = kafka.bootstrap_servers
-    if postgres is not None:
-        update["database_url"] = SecretStr(postgres.url)
-    given = said.key_file.expanduser().absolute() if "key_file" in said.model_fields_set else None
-    return said.model_copy(update={**update, "key_file": given or data / "consent-keys.json"})
+def _key_file(data: Path, said: Settings) -> Path:
+    return said.key_file.expanduser().absolute() if "key_file" in said.model_fields_set else data / "consent-keys.json"
 
 
 def _choose_port(data: Path, said: Settings, port: int | None) -> int:
@@ -143,42 +143,74 @@ def _choose_port(data: Path, said: Settings, port: int | None) -> int:
     return chosen
 
 
-async def _prepare(settings: Settings, report: Report) -> None:
-    """Bring schema, topics and keys into being where they are missing."""
+async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, S]) -> tuple[T, S]:
+    """Do both at the same time; where one fails, the other is still waited for."""
+    done = await asyncio.gather(one, other, return_exceptions=True)
+    for outcome in done:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return cast(tuple[T, S], tuple(done))
+
+
+async def _bring_up_kafka(kafka: Kafka | None, settings: Settings) -> str | None:
+    """Start Kafka if it is ours, and make the topics that are missing."""
+    if kafka is not None:
+        await asyncio.to_thread(kafka.start)
+        settings = settings.model_copy(update={"kafka_bootstrap_servers": kafka.bootstrap_servers})
+    await topics.apply(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions)
+    return settings.kafka_bootstrap_servers
+
+
+async def _bring_up_database(
+    postgres: Postgres | None, settings: Settings, kept: Path, report: Report
+) -> tuple[SecretStr, str]:
+    """Start PostgreSQL if it is ours, bring schema and keys into being, and return the URL and an API key."""
     # The tools of migration take as long to import as all the rest, and every other command does without.
     from consent_ledger.store.migrate import migrate  # noqa: PLC0415
 
-    if not settings.key_file.exists():
-        KeyFile.create(settings.key_file)
-        report(f"new key file {settings.key_file}: keep a copy elsewhere, for losing it loses everything")
-    await asyncio.gather(
-        migrate(settings.dsn),
-        topics.apply(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions),
-    )
+    if postgres is not None:
+        await asyncio.to_thread(postgres.start)
+        settings = settings.model_copy(update={"database_url": SecretStr(postgres.url)})
+    await migrate(settings.dsn)
     connection = await connect(settings.dsn, "consent_operator")
     try:
-        await keys.service_keys(connection, KeyFile(settings.key_file))
+        await _make_keys(connection, settings.key_file, report)
+        return SecretStr(settings.dsn), await _api_key(connection, kept)
     finally:
         await connection.close()
-    report("schema, topics and keys are in place")
 
 
-async def _api_key(data: Path, settings: Settings) -> str:
+async def _make_keys(connection: Connection, key_file: Path, report: Report) -> None:
+    if not await asyncio.to_thread(key_file.exists):
+        if await operator.has_keys(connection):
+            raise KeyUnavailableError(
+                f"{key_file} is missing, and the database was written under it: put it back, for without it nobody "
+                f"can be found or read again"
+            )
+        KeyFile.create(key_file)
+        report(f"new key file {key_file}: keep a copy elsewhere, for losing it loses everything")
+    await keys.service_keys(connection, KeyFile(key_file))
+
+
+async def _api_key(connection: Connection, kept: Path) -> str:
     """Return the installation's own key with all rights, the same at every start while it is not revoked."""
-    kept = data / "api-key"
-    connection = await connect(settings.dsn, "consent_operator")
-    try:
-        if kept.exists() and await api_keys.find(connection, key := kept.read_text(encoding="ascii")):
-            return key
-        key = await api_keys.create(
-            connection, scopes=api_keys.SCOPES, sources=[api_keys.ALL], controllers=[api_keys.ALL]
-        )
-    finally:
-        await connection.close()
-    kept.unlink(missing_ok=True)
-    kept.touch(mode=0o600)
-    kept.write_text(key, encoding="ascii")
+    key = await asyncio.to_thread(_read, kept)
+    if key and await api_keys.find(connection, key):
+        return key
+    everything = [api_keys.ALL]
+    key = await api_keys.create(connection, scopes=api_keys.SCOPES, sources=everything, controllers=everything)
+    await asyncio.to_thread(_write_secret, kept, key)
     return key
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="ascii") if path.exists() else ""
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="ascii")
 
 
 def _environment(settings: Settings) -> dict[str, str]:

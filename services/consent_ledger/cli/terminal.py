@@ -91,4 +91,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         fail(f"the API does not answer ({type(error).__name__}): look at CONSENT_API_URL, then try again")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            fail(f"{error.filename}: {error.strerror}", USAGE)
         fail(f"the database does not answer ({type(error).__name__}): look at CONSENT_DATABASE_URL, then try again")

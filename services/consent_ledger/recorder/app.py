@@ -180,6 +180,7 @@ class Recorder:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             self._owned.clear()
+            self._maintained_at = float("-inf")
             self._connection = await connect(self._settings.dsn, "consent_recorder")
             await self._refresh()
         return self._connection

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from contextlib import suppress
+from typing import Final
 from uuid import uuid4
 
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError
 from prometheus_client import Counter, Gauge
 
 from consent_ledger.relay.partition import Partition, take_over
@@ -27,8 +29,10 @@ WATERMARK_AGE = Gauge(
     "consent_watermark_age_seconds", "Age of the instant that a partition's last watermark states", ["partition"]
 )
 
-_FIRST = 0
-_END_SECONDS = 5.0
+_FIRST: Final = 0
+_END_SECONDS: Final = 4.0
+_RETRY_SECONDS: Final = 1.0
+_FROM_OUTSIDE: Final = (KafkaError, OSError, TimeoutError, relay.FencedError)
 
 
 class WrongTopicsError(Exception):
@@ -86,16 +90,12 @@ class Relay:
             try:
                 connection = await connect(self._settings.dsn, "consent_relay")
                 await self._stand_by(connection, q)
-            except (relay.FencedError, ProducerFenced) as error:
-                log.warning("partition lost", extra={"partition": q})
-                ERRORS.labels(type(error).__name__).inc()
-            except Exception as error:
-                log.exception("publishing failed", extra={"partition": q})
-                ERRORS.labels(type(error).__name__).inc()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the partition is taken over again
+                _report("publishing failed", error, partition=q)
             finally:
                 if connection is not None:
                     connection.terminate()
-            await self._pause()
+            await self._pause(_RETRY_SECONDS)
 
     async def _stand_by(self, connection: Connection, q: int) -> None:
         while not self._ending.is_set():
@@ -103,7 +103,7 @@ class Relay:
             if partition is not None:
                 log.info("partition claimed", extra={"partition": q, "epoch": partition.epoch})
                 await self._own(partition)
-            await self._pause()
+            await self._pause(min(_RETRY_SECONDS, self._settings.lease_seconds / 20))
 
     async def _own(self, partition: Partition) -> None:
         self._owned[partition.q] = partition
@@ -135,10 +135,10 @@ class Relay:
                         await asyncio.sleep(self._settings.poll_ms / 1000)
                 finally:
                     connection.terminate()
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - reported below
                 # Meanwhile each partition looks by itself once a second.
-                log.exception("no news")
-                await self._pause()
+                _report("no news", error)
+                await self._pause(_RETRY_SECONDS)
 
     async def _look(self, connection: Connection) -> None:
         owned = dict(self._owned)
@@ -147,10 +147,15 @@ class Relay:
             for q, partition in owned.items():
                 partition.wake(instant, waiting=q in waiting)
 
-    async def _pause(self) -> None:
-        """Wait before another attempt, the end of this relay at most."""
-        try:
-            async with asyncio.timeout(min(1.0, self._settings.lease_seconds / 20)):
+    async def _pause(self, seconds: float) -> None:
+        """Wait before another attempt, until the end of this relay at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._ending.wait()
-        except TimeoutError:
-            return
+
+
+def _report(what: str, error: Exception, **place: int) -> None:
+    """Count and log what went wrong, with the way there unless it is one of those that come from outside."""
+    kind = type(error).__name__
+    ERRORS.labels(kind).inc()
+    log.warning(what, extra={"error": kind, **place}, exc_info=not isinstance(error, _FROM_OUTSIDE))

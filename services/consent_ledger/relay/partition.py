@@ -47,7 +47,7 @@ async def take_over(
         await producer.start()
         cursor = await relay.cursor(connection, q, epoch)
     except BaseException:
-        await producer.drop()
+        await _give_up(connection, producer, q, epoch)
         raise
     return Partition(settings, connection, records, producer, q=q, epoch=epoch, cursor=cursor)
 
@@ -141,9 +141,14 @@ class Partition:
 
     async def end(self) -> None:
         """Drop the producer and give the partition up."""
-        await self.producer.drop()
-        if not self._connection.is_closed():
-            await relay.release(self._connection, self.q, self.epoch)
+        await _give_up(self._connection, self.producer, self.q, self.epoch)
+
+
+async def _give_up(connection: Connection, producer: FencedProducer, q: int, epoch: int) -> None:
+    await producer.drop()
+    # Without the database the lease passes by itself, and what brought the end about matters more.
+    with suppress(Exception):
+        await relay.release(connection, q, epoch)
 
 
 def _now() -> float:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 _TRANSACTION_TIMEOUT_MS: Final = 10_000
 _REQUEST_TIMEOUT_MS: Final = 4_000
@@ -72,23 +74,38 @@ class FencedProducer:
 async def put(producer: AIOKafkaProducer, topic: str, partition: int, messages: Iterable[Message]) -> None:
     """Send messages in as few batches as they fit in and wait until Kafka has them all."""
     under_way: list[asyncio.Future[Any]] = []
+
+    async def submit(batch: BatchBuilder) -> None:
+        future = await producer.send_batch(batch, topic, partition=partition)
+        future.add_done_callback(_retrieve)
+        under_way.append(future)
+
     batch = producer.create_batch()
     for key, value, headers in messages:
         while batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None:
-            under_way.append(await producer.send_batch(batch, topic, partition=partition))
+            await submit(batch)
             batch = producer.create_batch()
     if batch.record_count():
-        under_way.append(await producer.send_batch(batch, topic, partition=partition))
+        await submit(batch)
+    if under_way:
+        await asyncio.wait(under_way)
     # Commit and flush ignore batches that failed; only these futures tell.
-    await asyncio.gather(*under_way)
+    for future in under_way:
+        future.result()
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    # Nobody waits any more for what is failed when a producer is dropped.
+    if not future.cancelled():
+        future.exception()
 
 
 async def drop(producer: AIOKafkaProducer) -> None:
     """Stop a producer at once, also one that waits for brokers which do not answer."""
-    # An idempotent producer never gives up a batch, and stop() would wait for it as long as Kafka is away.
-    producer._message_accumulator.fail_all(KafkaError("dropped"))  # noqa: SLF001
-    try:
+    # stop() waits for all that was not acknowledged, and an idempotent producer never gives up: it would wait as long
+    # as Kafka is away.
+    producer._closed = True  # noqa: SLF001
+    with suppress(KafkaError, OSError, TimeoutError):
         async with asyncio.timeout(_STOP_SECONDS):
-            await producer.stop()
-    except (KafkaError, OSError, TimeoutError):
-        await producer.client.close()
+            await producer._sender.close()  # noqa: SLF001
+    await producer.client.close()

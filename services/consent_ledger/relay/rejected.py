@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from prometheus_client import Counter
 
@@ -56,8 +57,12 @@ class Rejected:
                 while True:
                     if not (is_owner() and await self.publish(connection, producer)):
                         await asyncio.sleep(_REST_SECONDS)
-            except Exception:
-                log.exception("the quarantine cannot be published")
+            except Exception as error:
+                log.warning(
+                    "the quarantine cannot be published",
+                    extra={"error": type(error).__name__},
+                    exc_info=not isinstance(error, (KafkaError, OSError, TimeoutError)),
+                )
                 await asyncio.sleep(_RETRY_SECONDS)
             finally:
                 if connection is not None:

@@ -18,7 +18,7 @@ SELECT v.owner, v.epoch, extract(epoch FROM v.lease_until - clock_timestamp())::
        v.seq, v.register_version, v.sweep_controllers <> '{}' AS sweeping,
        (SELECT count(*) FROM view) AS addresses, (SELECT count(*) FROM dossier) AS dossiers,
        (SELECT count(*) FROM waiting) AS waiting,
-       (SELECT extract(epoch FROM clock_timestamp() - instant)::float8 FROM horizon WHERE isfinite(instant)) AS horizon_age
+       (SELECT extract(epoch FROM clock_timestamp() - instant)::float8 FROM horizon WHERE instant > 'epoch') AS horizon_age
   FROM view_head v;
 
 -- name: relay

@@ -7,7 +7,8 @@ ON CONFLICT DO NOTHING;
 -- The back end of an owner whose lease has passed: it may be stopped inside a transaction and hold the head row.
 SELECT a.pid
   FROM shard_head h
-  JOIN pg_stat_activity a ON a.pid = h.owner_pid AND a.application_name = 'consent_recorder'
+  JOIN pg_stat_activity a
+    ON a.pid = h.owner_pid AND a.application_name = 'consent_recorder' AND a.datname = current_database()
  WHERE h.shard = $1 AND (h.lease_until < clock_timestamp() OR h.owner = $2) AND a.pid <> pg_backend_pid();
 
 -- name: terminate

@@ -55,6 +55,12 @@ async def relayed_partitions(connection: Connection) -> int:
     return number
 
 
+async def has_keys(connection: Connection) -> bool:
+    """Say whether keys were ever made here, so that the key file they are wrapped under must exist."""
+    there: bool = await connection.fetchval(_SQL["has_keys"])
+    return there
+
+
 async def load_outcome(connection: Connection, event_id: UUID) -> LoadOutcome:
     """Return what became of the register load that was published as this event."""
     row = await connection.fetchrow(_SQL["load_outcome"], event_id)

@@ -10,6 +10,9 @@ SELECT q.shard, h.topic, h.partition, q.k_offset, q.reason, q.detail, q.event_id
 -- name: relayed_partitions
 SELECT count(*) FROM relay_head WHERE lease_until > clock_timestamp();
 
+-- name: has_keys
+SELECT EXISTS (SELECT FROM service_key);
+
 -- name: load_outcome
 -- What became of a register load: the version it made, whether the view stands on it, or why it is in quarantine.
 SELECT r.version, v.register_version >= r.version AS in_force, q.reason, q.detail

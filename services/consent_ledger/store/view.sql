@@ -1,7 +1,8 @@
 -- name: silent_owner
 SELECT a.pid
   FROM view_head h
-  JOIN pg_stat_activity a ON a.pid = h.owner_pid AND a.application_name = 'consent_viewer'
+  JOIN pg_stat_activity a
+    ON a.pid = h.owner_pid AND a.application_name = 'consent_viewer' AND a.datname = current_database()
  WHERE (h.lease_until < clock_timestamp() OR h.owner = $1) AND a.pid <> pg_backend_pid();
 
 -- name: terminate
