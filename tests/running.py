@@ -133,6 +133,17 @@ class Installation:
         """Ask the database as its superuser."""
         return list(await self.superuser.fetch(query, *values))
 
+    @asynccontextmanager
+    async def appends_held_up(self, *, shard: int = 1) -> AsyncIterator[None]:
+        """Publish an event whose append waits as long as the block lasts, as if a register were being loaded."""
+        await self.fetch("SELECT pg_advisory_lock(hashtext('consent.register'))")
+        try:
+            await self.publish(builders.given(), shard=shard)
+            await until(lambda: self.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+            yield
+        finally:
+            await self.fetch("SELECT pg_advisory_unlock(hashtext('consent.register'))")
+
     async def next_offset(self, shard: int) -> int:
         rows = await self.fetch("SELECT next_offset FROM shard_head WHERE shard = $1", shard)
         return int(rows[0]["next_offset"]) if rows else 0

@@ -1,7 +1,7 @@
 """Keys: only a digest is kept, each works within its bounds, and whoever is turned away learns nothing.
 
-Seen to fail: scopes not looked at; a key remembered for ever; revoked keys found; the secret not compared; an empty list
-taken for everybody; controllers not looked at; a refusal that differs with what was asked for.
+Seen to fail: scopes not looked at; a key remembered for ever; revoked keys found; the secret not compared; an empty
+list taken for everybody; controllers not looked at; a refusal that differs with what was asked for.
 """
 
 import asyncio

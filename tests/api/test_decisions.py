@@ -1,10 +1,10 @@
 """Recorded means suppressed, over HTTP: what is asked after a commit is answered with it, or with no.
 
-Seen to fail: no barrier; a view that is behind answered from; the horizon not looked at; the version that a purpose needs
-not looked at; a yes used beyond its end; `at` passed over, with and without the dossiers; only the first address, or
-its dossier, looked at; an address that is none let pass; addresses not normalised; the register kept when a new one is
-in force; answers out of order; 10,001 questions; what was sent quoted; `as_of` passed over; every no called final; the
-place of the first entry for the last; open questions answered for channels that the address cannot serve.
+Seen to fail: no barrier; a view that is behind answered from; the horizon not looked at; the version that a purpose
+needs not looked at; a yes used beyond its end; `at` passed over, with and without the dossiers; only the first address,
+or its dossier, looked at; an address that is none let pass; addresses not normalised; the register kept when a new one
+is in force; answers out of order; 10,001 questions; what was sent quoted; `as_of` passed over; every no called final;
+the place of the first entry for the last; open questions answered for channels that the address cannot serve.
 """
 
 import asyncio
@@ -142,13 +142,15 @@ async def test_a_question_without_purpose_or_channel_is_answered_for_each(api: A
 async def test_several_addresses_of_one_person_are_decided_together(api: Api, address: Address) -> None:
     person, number = address(), "+32470123456"
     await api.recorded(given(email(person)))
-    await api.recorded(objected({"type": "phone", "value": number}))
+    (objection,) = await api.recorded(objected({"type": "phone", "value": number}))
     both = [email(person), {"type": "phone", "value": number}]
 
     alone, together = await api.decide(question(person), question(subject=both))
 
     assert brief(alone) == (True, "CONSENT")
     assert brief(together) == (False, "OBJECTION_DM")
+    assert together["position"] == {"shard": objection["shard"], "position": objection["position"]}
+    assert together["recorded_at"] == objection["recorded_at"]
 
 
 async def test_a_refusal_by_another_address_of_the_person_counts(api: Api, address: Address) -> None:

@@ -5,10 +5,10 @@ killed. Afterwards topic, view, HTTP and the rules written once more (gate.py) s
 
 CONSENT_CHAOS_ROUNDS sets the number of faults (default 8), CONSENT_CHAOS_SEED chooses them.
 
-Seen to fail, in a test of its own below: decisions that do not wait for the view. By hand: the places of the viewer moved
-before and not with its rows; a watermark before the records that it speaks of; a horizon that does not wait for the
-recorder, or not for the view. Not seen within 12 faults, and left to the protocol's model and the relay's own tests: the
-relay's place moved before the records are sent.
+Seen to fail, in a test of its own below: decisions that do not wait for the view. By hand: the viewer's places moved
+before its rows and not with them; a watermark before the records that it speaks of; a horizon that does not wait for
+the recorder, or not for the view. Not seen within 12 faults, and left to the protocol's model and the relay's own
+tests: the relay's place moved before the records are sent.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Nothing that Kafka acknowledged is lost or counted twice, whatever happens to recorders and PostgreSQL.
 
-CONSENT_CHAOS_ROUNDS sets the number of faults (default 8; 200 take about ten minutes), CONSENT_CHAOS_SEED chooses them.
+CONSENT_CHAOS_ROUNDS sets the number of faults (default 8; 100 take about ten minutes), CONSENT_CHAOS_SEED chooses them.
 
 Seen to fail, each in its own test below: without the end of a silent owner's back end, without the epoch, without the
 compare-and-set, with the offset moved outside the transaction.

@@ -15,7 +15,7 @@ from chaos.arena import Installation
 from chaos.gate import PURPOSES, Fact, Gate
 
 PAIRS = [(controller, purpose) for controller, purposes in PURPOSES.items() for purpose in purposes]
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.02
 _RECENT = 40
 _AT_ONCE = 4
 
@@ -72,9 +72,9 @@ class Asker:
 
     async def run(self) -> None:
         while True:
-            addresses = self._choose()
-            if not addresses or not await self.question(addresses):
-                await asyncio.sleep(_LOOK_SECONDS)
+            if addresses := self._choose():
+                await self.question(addresses)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def question(self, addresses: list[str]) -> bool:
         """Ask, and check the answers against what was recorded before; False while nobody answers."""

@@ -1,8 +1,8 @@
 """When a consent counts, what a basis asks for and what stands against an address, where the scenarios do not look.
 
-Seen to fail: a typed date outweighing a report of minority; the law's age, or the subject's country, ignored; the flaw of
-the oldest consent reported, of two the last; a sale before an erasure; `due` without the birthday, the end of a pending
-opt-in, of silence, of the window to ask again; a listing without its date or doubt; a chain of changes out of order.
+Seen to fail: a typed date outweighing a report of minority; the law's age, or the subject's country, ignored; the flaw
+of the oldest consent reported, of two the last; a sale before an erasure; `due` without the birthday, the end of a
+pending opt-in, of silence, of the window to ask again; a listing without doubt; a chain of changes out of order.
 """
 
 from typing import Any

@@ -1,12 +1,13 @@
 """Every acceptance scenario gives the answer that stands beside it, by the general way and by that of one address.
 
-Seen to fail: refusals of joint controllers left out; the PT5M of doubt dropped, or kept on one clock; the group's default
-scope ignored, or used for withdrawals; voidings bound to the instant of the question, or to no time of recording; by one
-person, or by a stranger's source; consents of strangers and consents dated ahead counted; occurrence alone taken for the
-order; imports ending objections; an address left retired after a new consent; a run of listings not broken; contact
-after the expiry restarting the clock; the clock running in a relationship; an upheld objection reversed; no precedence.
-Of the record of an address: named purposes, withdrawal groups, wide refusals, clocks, questions after silence not asked
-anew; purposes told alike by their basis only.
+Seen to fail: refusals of joint controllers left out; the PT5M of doubt dropped, or kept on one clock; the default
+scope of the group ignored, or used for withdrawals; voidings bound to the instant of the question, or to no time of
+recording; by one person, or by the source of a stranger; consents of strangers and consents dated ahead counted;
+occurrence alone taken for the order; imports ending objections; an address left retired after a new consent; a run
+of listings not broken; contact after the expiry restarting the clock; the clock running in a relationship; an
+upheld objection reversed; no precedence.
+Of the record of an address: named purposes, withdrawal groups, wide refusals, clocks, questions after silence not
+asked anew; purposes told alike by their basis only.
 """
 
 import json

@@ -118,15 +118,11 @@ async def test_a_recorder_that_is_told_to_stop_lets_its_shards_go_at_once(fresh:
 async def test_a_recorder_that_is_told_to_stop_within_an_append_lets_it_end_first(fresh: Installation) -> None:
     async with serving(fresh.recorder().run()) as recorder:
         await until(lambda: owns_all(fresh))
-        # As if a register were being loaded: no append can go on.
-        await fresh.fetch("SELECT pg_advisory_lock(hashtext('consent.register'))")
-        place = await fresh.publish(given())
-        await until(lambda: fresh.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
-        recorder.cancel()
-        await asyncio.sleep(0)
-        await fresh.fetch("SELECT pg_advisory_unlock(hashtext('consent.register'))")
+        async with fresh.appends_held_up():
+            recorder.cancel()
+            await asyncio.sleep(0)
 
-    assert (await outcome(fresh, place)).entry
+    assert await fresh.next_offset(1) == 1
     assert await owners(fresh) == {}
     await require_balance(fresh)
 
@@ -259,6 +255,25 @@ async def test_a_register_that_is_wrong_is_rejected_whole_and_the_one_before_sta
     found = await outcome(fresh, refused)
     assert (found.became, found.reason) == ("rejected", "BAD_REGISTER")
     assert len(await fresh.fetch("TABLE register")) == 1
+
+
+async def test_a_fault_of_ours_in_reading_a_register_rejects_it_and_does_not_stop_the_shard(
+    fresh: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("consent_ledger.domain.register.parse", fails)
+    async with serving(fresh.recorder().run()) as recorder:
+        refused = await fresh.load_register()
+        await fresh.recorded(refused, service=recorder)
+
+    found = await outcome(fresh, refused)
+    assert found.quarantined is not None
+    assert (found.reason, found.quarantined["detail"]) == (
+        "BAD_REGISTER",
+        "ZeroDivisionError while reading the register",
+    )
 
 
 async def test_a_register_load_that_comes_again_is_no_new_version(fresh: Installation) -> None:

@@ -28,9 +28,8 @@ async def stage(database: str, kafka: str, topic_prefix: str, tmp_path: Path) ->
     )
     await topics.apply(settings.kafka(), prefix=topic_prefix, partitions=2)
     keks = KeyFile.create(tmp_path / "keys.json")
-    viewer, publisher, recorder = [
-        await connect(database, role) for role in ("consent_viewer", "consent_relay", "consent_recorder")
-    ]
+    viewer, recorder = await connect(database, "consent_viewer"), await connect(database, "consent_recorder")
+    publisher = await relay.connect(database)
     superuser: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(database)
     await recorder.execute(ADD_REGISTER, VERSION, REGISTER)
     await keys.add_controller_keys(recorder, keks, [CONTROLLER])

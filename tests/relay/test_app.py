@@ -1,6 +1,9 @@
 """A relay publishes what changes for as long as it runs, another takes over from it, and failures are begun again.
 
 Seen to fail:
+- nobody woken by what is new; nothing committed by time; only the first horizon stated;
+- at the end nothing committed, tasks cancelled at once, the lease kept;
+- no second attempt after a failure; the topics not checked.
 """
 
 import asyncio

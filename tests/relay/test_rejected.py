@@ -1,6 +1,8 @@
 """What was not accepted stands on the rejected topic as it came, and nothing of it is lost.
 
 Seen to fail:
+- original headers left out, or overwritten by ours of the same name; raw header keys decoded; the entry not named;
+- the size not looked at; the place kept before the sending, or not at all; published out of turn.
 """
 
 from collections.abc import AsyncIterator, Sequence

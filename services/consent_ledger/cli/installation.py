@@ -32,7 +32,7 @@ S = TypeVar("S")
 SERVICES: Final = ("recorder", "viewer", "relay", "api")
 READY_SECONDS: Final = 120.0
 _ASK_SECONDS: Final = 0.05
-_SERVERS_GRACE_SECONDS: Final = 4.0
+_SERVERS_GRACE_SECONDS: Final = 3.0
 _PARTS: Final = ("kafka", "postgres", "logs", "consent-keys.json", "api-key", "api-port")
 
 

@@ -15,7 +15,7 @@ from consent_ledger.relay.rejected import Rejected
 from consent_ledger.runtime import topics
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
-from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import relay
 
@@ -60,8 +60,10 @@ class Relay:
             asyncio.create_task(self._rejected.run(lambda: _FIRST in self._owned)),
         ]
         try:
-            # These never end by themselves; and unlike gather(), this does not cancel them when it is cancelled.
-            await asyncio.wait([*tending, *helping], return_when=asyncio.FIRST_COMPLETED)
+            # Unlike gather(), this does not cancel the tasks when it is cancelled; and none of them ends by itself.
+            ended, _ = await asyncio.wait([*tending, *helping], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
         finally:
             self._ending.set()
             for partition in self._owned.values():
@@ -76,7 +78,7 @@ class Relay:
         differences = await topics.check(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions)
         if vital := [str(difference) for difference in differences if difference.vital]:
             raise WrongTopicsError("; ".join(vital))
-        connection = await connect(settings.dsn, "consent_relay")
+        connection = await relay.connect(settings.dsn)
         try:
             await relay.add_partitions(connection, settings.partitions)
         finally:
@@ -88,7 +90,7 @@ class Relay:
         while not self._ending.is_set():
             connection: Connection | None = None
             try:
-                connection = await connect(self._settings.dsn, "consent_relay")
+                connection = await relay.connect(self._settings.dsn)
                 await self._stand_by(connection, q)
             except Exception as error:  # noqa: BLE001 - whatever it is, the partition is taken over again
                 _report("publishing failed", error, partition=q)
@@ -128,7 +130,7 @@ class Relay:
         """Ask for all owned partitions at once what is new, and wake those that it concerns."""
         while True:
             try:
-                connection = await connect(self._settings.dsn, "consent_relay")
+                connection = await relay.connect(self._settings.dsn)
                 try:
                     while True:
                         await self._look(connection)

@@ -99,16 +99,16 @@ async def _reconcile(
     checked = moving = missing = 0
     differing: list[bytes] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        async for row in store.rows(connection, q):
-            ((key, value),) = await records.make(connection, [row])
-            last = log_.last.pop(_digest(key), None)
-            if row.seq > head:
-                moving += 1
-                continue
-            checked += 1
-            missing += last is None
-            if last is None or last[:_DIGEST_BYTES] != _digest(value):
-                differing.append(row.hash)
+        async for page in store.rows(connection, q):
+            for row, (key, value) in zip(page, await records.make(connection, page), strict=True):
+                last = log_.last.pop(_digest(key), None)
+                if row.seq > head:
+                    moving += 1
+                    continue
+                checked += 1
+                missing += last is None
+                if last is None or last[:_DIGEST_BYTES] != _digest(value):
+                    differing.append(row.hash)
     if differing:
         await store.request(connection, q, differing)
     return Report(

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 
 from consent_ledger.relay.producer import Message, drop, put
 from consent_ledger.runtime.keys import KeyEncryptionKeys, decrypt
-from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import keys, relay
 from consent_ledger.store.relay import Quarantined
@@ -51,7 +51,7 @@ class Rejected:
                 **self._settings.kafka(), enable_idempotence=True, request_timeout_ms=_REQUEST_TIMEOUT_MS
             )
             try:
-                connection = await connect(self._settings.dsn, "consent_relay")
+                connection = await relay.connect(self._settings.dsn)
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await producer.start()
                 while True:

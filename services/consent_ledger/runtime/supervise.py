@@ -17,7 +17,7 @@ from consent_ledger.runtime.local.guarded import Guarded
 from consent_ledger.runtime.local.server import LocalServer, Report
 
 LOOK_SECONDS = 0.05
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 # Who has lived this long did not die of being started.

@@ -8,7 +8,7 @@ from consent_ledger.store.relay import Row
 
 _SQL = statements.load(__file__)
 
-_PREFETCH = 2000
+_PAGE = 1000
 
 
 async def head(connection: Connection) -> int:
@@ -23,10 +23,11 @@ async def is_published(connection: Connection, q: int, seq: int) -> bool:
     return not unsent
 
 
-async def rows(connection: Connection, q: int) -> AsyncIterator[Row]:
-    """Go through the view's rows of one partition, in no order and in one snapshot; only within a transaction."""
-    async for row in connection.cursor(_SQL["rows"], q, prefetch=_PREFETCH):
-        yield Row(*row)
+async def rows(connection: Connection, q: int) -> AsyncIterator[list[Row]]:
+    """Go through the view's rows of one partition by pages, in no order and in one snapshot; within a transaction."""
+    cursor = await connection.cursor(_SQL["rows"], q)
+    while page := await cursor.fetch(_PAGE):
+        yield [Row(*row) for row in page]
 
 
 async def request(connection: Connection, q: int, hashes: Collection[bytes]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from consent_ledger.runtime import postgres
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
 
@@ -11,6 +12,16 @@ _SQL = statements.load(__file__)
 
 SNAPSHOT_ROWS: Final = 1000
 """How many rows of the outbox one snapshot holds at most; the statement has the number too."""
+
+
+# The outbox grows and shrinks faster than statistics follow, and on a wrong guess the planner sorts all of it or reads
+# the whole view for a few rows. Every statement of the relay goes by index.
+_BY_INDEX: Final = {
+    **dict.fromkeys(
+        ("enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "enable_seqscan", "enable_sort"), "off"
+    ),
+    "jit": "off",
+}
 
 
 class FencedError(Exception):
@@ -67,6 +78,11 @@ class Quarantined(NamedTuple):
 
 class MissingRowError(Exception):
     """The outbox names an address that the view does not have, which no viewer can have written."""
+
+
+async def connect(dsn: str) -> Connection:
+    """Open a connection of the relay."""
+    return await postgres.connect(dsn, "consent_relay", **_BY_INDEX)
 
 
 async def add_partitions(connection: Connection, partitions: int) -> None:

@@ -20,7 +20,8 @@ SELECT z.instant,
                FROM unnest($1::smallint[], $2::bigint[]) AS x (q, sent)
               WHERE EXISTS (SELECT FROM outbox o WHERE o.q = x.q AND o.seq > x.sent)
                  OR EXISTS (SELECT FROM resend r WHERE r.q = x.q)) AS waiting
-  FROM horizon z;
+  FROM horizon z
+ WHERE z.one;
 
 -- name: snapshot
 -- One statement and so one snapshot: whether the epoch stands (else no row at all), the horizon, what is unsent, and each
@@ -37,7 +38,7 @@ SELECT z.instant, z.seq AS horizon_seq, n.seq AS outbox_seq, n.resend_id,
        UNION ALL
        (SELECT NULL, r.id, r.hash FROM resend r WHERE r.q = h.q ORDER BY r.id LIMIT 1000)) AS n ON true
   LEFT JOIN view v ON v.hash = n.hash
- WHERE h.q = $1 AND h.epoch = $2;
+ WHERE h.q = $1 AND h.epoch = $2 AND z.one;
 
 -- name: settle
 -- One statement, so that a relay which is stopped at any moment leaves no lock behind.

@@ -312,6 +312,8 @@ grant select, insert, update on shard_head to consent_recorder;
 
 grant select on event, ledger, entry_subject, payload, register, shard_head,
     service_key, controller_key, person_key to consent_viewer;
+-- Whichever service comes first makes the keys of the service itself.
+grant insert on service_key to consent_viewer;
 grant select, insert, update, delete on view_head, ident, dossier, waiting, needs, view, outbox, horizon to consent_viewer;
 
 grant select on view, view_head, needs, outbox, horizon, register, quarantine, shard_head,
