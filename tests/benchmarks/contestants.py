@@ -1,5 +1,6 @@
 """The two that are measured beside each other, seen from outside: how far each is, and what it puts on its topic."""
 
+import statistics
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -18,6 +19,18 @@ from consent_ledger.store import keys
 
 _TAIL: Final = 200
 """How many records before a partition's end a watermark is looked for at least."""
+
+# When a row's transaction was committed, the server remembers for us; an event's time is that of its publishing.
+_BARE_DELAYS: Final = """
+    SELECT pg_xact_commit_timestamp(xmin) - occurred_at AS recorded
+      FROM bare.event WHERE type = 'consent-withdrawn' AND occurred_at >= $1
+"""
+_LEDGER_DELAYS: Final = """
+    SELECT l.recorded_at - l.occurred_at AS begun, pg_xact_commit_timestamp(l.xmin) - l.occurred_at AS recorded,
+           pg_xact_commit_timestamp(v.xmin) - l.occurred_at AS folded
+      FROM consent.view v JOIN consent.ledger l USING (shard, pos)
+     WHERE l.type = 'consent-withdrawn' AND l.occurred_at >= $1
+"""
 
 
 class _Watermark(msgspec.Struct):
@@ -44,8 +57,8 @@ class Contestant(Protocol):
     async def finished_at(self, backlog: Backlog) -> datetime | None:
         """Return when the last of all events was on the topic by the topic's own clock, None while it is not."""
 
-    async def recording_delay(self, since: datetime) -> float | None:
-        """Return the median of milliseconds from a withdrawal to its recording, None where nothing notes that."""
+    async def delays(self, since: datetime) -> dict[str, float]:
+        """Return by step how many milliseconds after its publishing half of the withdrawals had got through it."""
 
     def key(self, refusal: Refusal) -> bytes:
         """Return the key of the record that a refusal leads to."""
@@ -101,8 +114,8 @@ class BareLoop:
                     last.discard(partition)
             return max(moments)
 
-    async def recording_delay(self, since: datetime) -> float | None:  # noqa: ARG002
-        return None
+    async def delays(self, since: datetime) -> dict[str, float]:
+        return await _medians(self._stage, _BARE_DELAYS, since)
 
     def key(self, refusal: Refusal) -> bytes:
         return bare.key_of(refusal.letter.controller, "email", refusal.address)
@@ -174,13 +187,8 @@ class Ledger:
         if row is None or tuple(row) != (events, 0):
             raise RunError(f"{events} events were published, and the ledger has (entries, others) {tuple(row or ())}")
 
-    async def recording_delay(self, since: datetime) -> float | None:
-        median = """
-            SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM recorded_at - occurred_at)) * 1000
-              FROM consent.ledger WHERE type = 'consent-withdrawn' AND occurred_at >= $1
-        """
-        found: float | None = await self._stage.superuser.fetchval(median, since)
-        return found
+    async def delays(self, since: datetime) -> dict[str, float]:
+        return await _medians(self._stage, _LEDGER_DELAYS, since)
 
     def key(self, refusal: Refusal) -> bytes:
         controller = refusal.letter.controller
@@ -195,6 +203,12 @@ def _consumer(stage: Stage, topic: str) -> Any:
     consumer = AIOKafkaConsumer(**settings.kafka(), enable_auto_commit=False, auto_offset_reset="latest")
     consumer.assign([TopicPartition(f"{settings.topic_prefix}{topic}", q) for q in range(settings.partitions)])
     return consumer
+
+
+async def _medians(stage: Stage, delays: str, since: datetime) -> dict[str, float]:
+    rows = await stage.superuser.fetch(delays, since)
+    steps = list(rows[0].keys()) if rows else []
+    return {step: statistics.median(row[step].total_seconds() * 1000 for row in rows) for step in steps}
 
 
 def _moment(record: ConsumerRecord) -> datetime:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -22,7 +22,7 @@ _PATIENCE_SECONDS: Final = 60.0
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds by share of the refusals: `p50` is what half of them did not exceed.
 
-    `recorded`: the median until the transaction that records it had begun, None where nothing notes that.
+    `steps`: after how many milliseconds half of them had got through each step.
     """
 
     rate: float
@@ -31,10 +31,10 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     p90: float
     p99: float
     longest: float
-    recorded: float | None
+    steps: Mapping[str, float]
 
     @classmethod
-    def of(cls, rate: float, seconds: Sequence[float], recorded: float | None) -> Self:
+    def of(cls, rate: float, seconds: Sequence[float], steps: Mapping[str, float]) -> Self:
         """Sum up the delays of single refusals."""
         ordered = sorted(delay * 1000 for delay in seconds)
 
@@ -43,7 +43,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
         return cls(
             rate=rate, refusals=len(ordered), p50=share(0.5), p90=share(0.9), p99=share(0.99), longest=ordered[-1],
-            recorded=recorded,
+            steps=steps,
         )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ async def measure_latency(
         sent = await publish_refusals(publisher, people, rate)
         await watcher.until_seen(keys, watcher.no)
     delays = [watcher.no[key] - sent[refusal] for key, refusal in keys.items()]
-    latency = Latency.of(rate, delays, await contestant.recording_delay(since))
+    latency = Latency.of(rate, delays, await contestant.delays(since))
     return latency, Backlog(backlog.events + 2 * len(people), datetime.now(UTC))
 
 

@@ -81,10 +81,10 @@ def show(results: Results) -> None:
         f"{results.people:,} people, {results.mean_event_bytes} bytes a mean event, {results.cores} cores, "
         f"load {results.load_before[0]:.1f} before and {results.load_after[0]:.1f} after."
     )
-    for latency in results.ledger.latencies:
-        out.print(
-            f"At {latency.rate:g} refusals a second, {latency.recorded:.1f} ms of the median passed before recording."
-        )
+    for name, figures in (("bare loop", results.bare), ("ledger", results.ledger)):
+        for latency in figures.latencies:
+            passed = ", ".join(f"{step} after {delay:.1f}" for step, delay in latency.steps.items())
+            out.print(f"Half of {latency.rate:g} refusals/s, {name}: {passed}, seen after {latency.p50:.1f} ms.")
     for said, count in results.complaints.items():
         out.print(f"logged {count} times: {said}", style="yellow", markup=False)
 

@@ -1,6 +1,7 @@
 """A poll that fails loses nothing of what it had already taken from other partitions.
 
-Seen to fail: FILL
+Seen to fail: positions not put back after a poll that failed; the position moved for a page before all pages were
+had; an offset that is gone raised as an error.
 """
 
 from collections.abc import AsyncIterator

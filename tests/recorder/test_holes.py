@@ -1,6 +1,8 @@
 """Offsets that hold nothing are counted as holes, and what a transaction aborted is never recorded.
 
-Seen to fail: FILL
+Seen to fail: uncommitted records read; the marker at the end of a partition passed over; a gap taken for a hole at
+first sight; no second look at it; a gap never believed, however often it was met; nothing appended while any gap is
+new.
 """
 
 from collections.abc import AsyncIterator

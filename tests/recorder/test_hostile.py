@@ -3,7 +3,10 @@
 A malformed refusal suppresses at once, in the widest sense, by whatever addresses can be read. The cases are published
 to a real broker and taken by a real recorder, once as a permission and once as a refusal.
 
-Seen to fail: FILL
+Seen to fail: the key left out of what is kept; a null value kept as an empty one; header keys and values kept as
+text; a malformed refusal not kept; a doubtful entry not kept; registers and events taken from any topic; 51 addresses
+bound; a soft bounce taken for one of the five refusals; the id of a refusal without one made at random; nobody said
+to have entered the synthetic objection; a header key that is not UTF-8 left to the client library.
 """
 
 import uuid

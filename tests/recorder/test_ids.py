@@ -1,6 +1,8 @@
 """An event id stands for one content for ever: what comes again counts once, and a re-used id grants nothing.
 
-Seen to fail: FILL
+Seen to fail: a refusal under a taken id rejected; a permission under a taken id renamed; every repetition taken for a
+duplicate; the renamed refusal without `conflicts_with`, with an id made at random, and with a digest of its new form;
+the ids of the batch itself not looked at.
 """
 
 import uuid

@@ -1,6 +1,8 @@
 """Recorders come and go, and every record is taken once, under the register in force, by the owner of its shard.
 
-Seen to fail: FILL
+Seen to fail: the topics not looked at; shards not released; a shard never taken over from an owner that hangs; the
+register not read again when it has moved; control records appended together; a fault of ours in reading a register
+left to stop the shard; `valid_from` passed over.
 """
 
 import asyncio

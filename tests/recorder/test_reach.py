@@ -1,6 +1,9 @@
 """Whose an entry is, is fixed when it is recorded; who may read it, is whom it speaks to.
 
-Seen to fail: FILL
+Seen to fail: the personal fields encrypted for everybody reached; hashes for the addressed ones only; one hash key
+for all controllers; a salt for each controller; no salt; a key for each event instead of each person; tags that are
+not the person's; the leaf computed over another body; the roles of identifiers lost; the source not asked whom it
+serves.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """No address, and nothing else that is personal, stands in the clear in the database, in logs or in metrics.
 
-Seen to fail: FILL
+Seen to fail: quarantine not encrypted; payloads not encrypted; personal fields copied into the body; the detail of a
+rejection quoting the record; the keys of records logged; an address as the label of a metric.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Settings come from the environment, say what is missing, and never show a secret.
 
-Seen to fail: the password a plain text; a lease of no time let through; a setting that is missing taken for empty; SASL
-spoken whenever a user is set.
+Seen to fail: the password a plain text; a lease of no time let through; a setting that is missing taken for empty;
+SASL spoken whenever a user is set.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Shard 0 is the control topic, and shard n the partition n - 1 of the events topic.
 
-Seen to fail: shards counted from 0 for events; the last of a range left out; numbers beyond the last shard let through.
+Seen to fail: shards counted from 0 for events; the last of a range left out; numbers beyond the last shard let
+through.
 """
 
 import pytest

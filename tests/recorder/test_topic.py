@@ -1,6 +1,8 @@
 """A topic that is not the one the ledger has read, or that has lost records unread, stops the recorder.
 
-Seen to fail: FILL
+Seen to fail: the end of the topic not compared; the last record taken not compared, and compared without its
+timestamp; the beginning not compared; a record needed that was read and has gone since; an offset out of range passed
+over; a shard always beginning at 0.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Keys are random, wrapped, made once, and no use to anybody without the key file.
 
-Seen to fail: the key file written over; readable for others; a key stored unwrapped; a second key made for a person who
-has one, alone and by two recorders at once; one key for all controllers; the context not authenticated.
+Seen to fail: the key file written over; readable for others; keys stored unwrapped; the key of a known person not
+found; a second key used by the later of two recorders; a key that two controllers share; the context not
+authenticated.
 """
 
 import asyncio

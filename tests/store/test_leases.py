@@ -1,8 +1,9 @@
 """A shard has one owner: while its lease lasts nobody else, and afterwards not even a stopped owner stands in the way.
 
-Seen to fail: the lease not looked at; the epoch not raised; the back end of a silent owner left alone; the back end of
-an owner within its lease ended; any back end ended; a lease renewed for whoever asks; nothing released; everybody's
-shards released; the lease not lengthened by an append; a shard set back by its being made again.
+Seen to fail: the lease not looked at; the epoch not raised; the back end of a silent owner left alone; the back end
+of an owner within its lease ended; any back end ended, and one of another database; a lease renewed for whoever asks;
+nothing released; everybody's shards released; the lease not lengthened by an append; a shard set back by its being
+made again.
 """
 
 import asyncio

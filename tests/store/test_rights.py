@@ -1,8 +1,9 @@
 """Nobody changes what is recorded: rights per role, and a trigger for those who have all rights.
 
-Seen to fail: update granted to the recorder on the ledger, on quarantine and on payload; delete granted on event;
-insert on the ledger granted to viewer, relay, api and operator; the triggers left out; a trigger for rows only; payload
-readable for the api; the back end of a silent owner ended in the service's own role.
+Seen to fail: update granted to the recorder on the ledger, on quarantine and on a column of payload; delete granted
+on event; insert granted to viewer, relay, api and operator on one table each; the trigger of one table left out;
+truncate left out of a trigger; payload readable for the api; the back end of a silent owner ended in the service's
+own role.
 """
 
 import uuid

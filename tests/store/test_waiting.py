@@ -2,8 +2,8 @@
 
 Each bad order is forced: a transaction is held open, and the back ends that must wait are seen to wait.
 
-Seen to fail: ids not sorted; the lock of the register not taken by a load, nor by an append; both taking it shared; the
-register read before the lock.
+Seen to fail: ids not sorted; the lock of the register not taken by a load, nor by an append; both taking it shared;
+the register read before the lock.
 """
 
 import asyncio

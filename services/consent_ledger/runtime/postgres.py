@@ -11,7 +11,16 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 # The service names its schema and its rights itself, so one URL of a user that is a member of the roles is enough.
-_LIMITS = {"statement_timeout": "10s", "idle_in_transaction_session_timeout": "5s", "lock_timeout": "8s"}
+_LIMITS = {
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "5s",
+    "lock_timeout": "8s",
+    # Compiling a statement costs more than any statement here.
+    "jit": "off",
+}
+
+# Longer than any statement may take: only a host that went away without a word is given up by this.
+_SILENCE_SECONDS = 30.0
 
 _PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -20,7 +29,9 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 async def connect(dsn: str, role: Role, **settings: str) -> Connection:
     """Open one connection that holds `role`'s rights and no others."""
-    connection: Connection = await asyncpg.connect(dsn, server_settings=_server_settings(role, settings), timeout=10)
+    connection: Connection = await asyncpg.connect(
+        dsn, server_settings=_server_settings(role, settings), timeout=10, command_timeout=_SILENCE_SECONDS
+    )
     await _teach(connection)
     return connection
 
@@ -28,7 +39,13 @@ async def connect(dsn: str, role: Role, **settings: str) -> Connection:
 async def create_pool(dsn: str, role: Role, *, size: int) -> Pool:
     """Open a pool of at most `size` connections that hold `role`'s rights and no others."""
     pool: Pool = await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, init=_teach, server_settings=_server_settings(role, {}), timeout=10
+        dsn,
+        min_size=1,
+        max_size=size,
+        init=_teach,
+        server_settings=_server_settings(role, {}),
+        timeout=10,
+        command_timeout=_SILENCE_SECONDS,
     )
     return pool
 

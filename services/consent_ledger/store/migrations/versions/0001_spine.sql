@@ -261,6 +261,8 @@ create table resend (
     hash bytea not null
 );
 
+create index on resend (q, id);
+
 create table rejected_cursor (
     shard int primary key,
     next_offset bigint not null default 0
