@@ -1,7 +1,7 @@
 """The commands on a running installation.
 
-Seen to fail: `decide` taking any answer but false for a yes; a rejected line published; the list written under its name
-before it is whole; doctor comparing the heads with themselves instead of the tables.
+Seen to fail: a line with a fault passed over in silence; a register taken for an event; a row allowed for any reason
+but an absent consent; `keys init` writing over a key file; a load that returns before the register is in force.
 """
 
 import base64

@@ -152,31 +152,54 @@ async def test_a_register_load_ends_old_yeses_at_once_and_then_decides_anew(
         assert await made.fetch("SELECT FROM view WHERE type = '!purposes' AND register_version = 2") != []
 
 
-async def test_the_horizon_waits_for_what_kafka_holds(
+async def horizon(home: Installation) -> datetime:
+    rows = await home.fetch("SELECT instant FROM horizon")
+    return datetime.fromisoformat(str(rows[0]["instant"]))
+
+
+async def require_to_stand_still(home: Installation, since: datetime) -> None:
+    """Look for a while, because nothing can signal that something does not happen."""
+
+    async def beyond() -> bool:
+        return await horizon(home) > since
+
+    with pytest.raises(TimeoutError):
+        await until(beyond, timeout=1.5)
+
+
+async def test_the_horizon_waits_for_what_nobody_has_recorded(
     kafka: str, postgres: str, template: str, tmp_path: Path, address: Address
 ) -> None:
     async with (
         installation(kafka, postgres, template, tmp_path) as made,
         serving(Viewer(made.settings, made.keks, made.clock).run()),
     ):
-
-        async def instant() -> datetime:
-            rows = await made.fetch("SELECT instant FROM horizon")
-            return datetime.fromisoformat(str(rows[0]["instant"]))
-
         place = await made.publish(given(email(address())))
         published = datetime.now(UTC)
 
         async def beyond() -> bool:
-            return await instant() > published
+            return await horizon(made) > published
 
-        with pytest.raises(TimeoutError):
-            await until(beyond, timeout=1.5)
+        await require_to_stand_still(made, published)
         async with serving(made.recorder().run()) as recorder:
             await made.recorded(place, service=recorder)
             await until(beyond)
 
-        assert await instant() > published
+
+async def test_the_horizon_waits_for_what_nobody_has_folded(home: Installation, address: Address) -> None:
+    holder = await asyncpg.connect(home.settings.dsn, server_settings={"search_path": "consent"})
+    async with holder.transaction():
+        await holder.execute("SELECT FROM view_head FOR UPDATE")
+        await home.recorded(await home.publish(given(email(address()))))
+        recorded = datetime.now(UTC)
+
+        await require_to_stand_still(home, recorded)
+    await holder.close()
+
+    async def beyond() -> bool:
+        return await horizon(home) > recorded
+
+    await until(beyond)
 
 
 async def test_the_same_entries_in_other_batches_give_the_same_view(

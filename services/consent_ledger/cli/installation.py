@@ -245,7 +245,9 @@ async def _await_ready(settings: Settings, api: str, services: Supervisor, repor
     """Wait until answers could be a yes; a register, which nobody may have loaded yet, is not waited for."""
     try:
         async with httpx.AsyncClient(timeout=5) as client, asyncio.timeout(READY_SECONDS):
-            while not await is_ready(client, api):
+            began = asyncio.get_running_loop().time()
+            # An instant from before this start says nothing about what Kafka has got since.
+            while not await is_ready(client, api, asyncio.get_running_loop().time() - began):
                 services.require_hope()
                 await asyncio.sleep(_ASK_SECONDS)
             connection = await connect(settings.dsn, "consent_operator")
@@ -262,8 +264,8 @@ async def _await_ready(settings: Settings, api: str, services: Supervisor, repor
     report("all services are ready")
 
 
-async def is_ready(client: httpx.AsyncClient, api: str) -> bool:
-    """Say whether the servers are reachable and the view is level with Kafka."""
+async def is_ready(client: httpx.AsyncClient, api: str, within_seconds: float) -> bool:
+    """Say whether the servers are reachable, and the view was level with Kafka at an instant so many seconds ago."""
     try:
         answer = await client.get(f"{api}/readyz")
         checks = answer.json()["checks"]
@@ -271,7 +273,9 @@ async def is_ready(client: httpx.AsyncClient, api: str) -> bool:
         return False
     others = [value for name, value in checks.items() if name not in {"register", "horizon_age_s"}]
     age = checks.get("horizon_age_s")
-    return all(others) and age is not None and (not checks.get("register") or answer.is_success)
+    return (
+        all(others) and age is not None and age < within_seconds and (not checks.get("register") or answer.is_success)
+    )
 
 
 def _tell(data: Path, said: Settings, settings: Settings, addresses: Addresses) -> None:

@@ -136,6 +136,19 @@ def _say(result: Loaded, good: str) -> None:
         out.print(Text.assemble((result.name, "bold"), (f" {problem}", "red")), soft_wrap=True)
 
 
+async def not_in_force(settings: Settings, documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the documents that would change the register in force."""
+    _, current = await _read_register(settings)
+    return {name: document for name, document in documents.items() if _changes(current, document)}
+
+
+def _changes(current: dict[str, Any], document: dict[str, Any]) -> bool:
+    try:
+        return registers.merge(current, document) != registers.merge(current, {})
+    except registers.RegisterError:
+        return True
+
+
 async def load_all(settings: Settings, documents: dict[str, dict[str, Any]], *, wait: bool = True) -> list[Loaded]:
     """Publish each document as one event on the control topic, and wait until it is in force or refused."""
     connection = await connect(settings.dsn, "consent_operator")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from consent_ledger.cli import found
 from consent_ledger.cli.installation import Installation, installed
-from consent_ledger.cli.register import load_all, shipped
+from consent_ledger.cli.register import load_all, not_in_force, shipped
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.supervise import until_told
@@ -63,7 +63,8 @@ class _Asked:
 async def _serve(asked: _Asked) -> None:
     async with installed(asked.data, asked.said, report=_report, port=asked.port, fresh=asked.fresh) as installation:
         if asked.demo_registers:
-            for loaded in await load_all(installation.settings, shipped()):
+            wanted = await not_in_force(installation.settings, shipped())
+            for loaded in await load_all(installation.settings, wanted):
                 _report(f"register {loaded.name} is in force as version {loaded.version}")
                 if loaded.problem is not None:
                     fail(f"{loaded.name}: {loaded.problem}", NO)

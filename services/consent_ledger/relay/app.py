@@ -78,11 +78,6 @@ class Relay:
         differences = await topics.check(settings.kafka(), prefix=settings.topic_prefix, partitions=settings.partitions)
         if vital := [str(difference) for difference in differences if difference.vital]:
             raise WrongTopicsError("; ".join(vital))
-        connection = await relay.connect(settings.dsn)
-        try:
-            await relay.add_partitions(connection, settings.partitions)
-        finally:
-            await connection.close()
         log.info("relay started", extra={"owner": self._owner})
 
     async def _tend(self, q: int) -> None:
@@ -91,6 +86,7 @@ class Relay:
             connection: Connection | None = None
             try:
                 connection = await relay.connect(self._settings.dsn)
+                await relay.add_partitions(connection, self._settings.partitions)
                 await self._stand_by(connection, q)
             except Exception as error:  # noqa: BLE001 - whatever it is, the partition is taken over again
                 _report("publishing failed", error, partition=q)

@@ -19,6 +19,12 @@ _LIMITS = {
     "jit": "off",
 }
 
+# Services read everything by key. Their tables grow and shrink faster than statistics follow, and on a wrong guess the
+# planner reads a whole table for a few rows. An operator's questions are about whole tables.
+_BY_INDEX = dict.fromkeys(
+    ("enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "enable_seqscan", "enable_sort"), "off"
+)
+
 # Longer than any statement may take: only a host that went away without a word is given up by this.
 _SILENCE_SECONDS = 30.0
 
@@ -51,7 +57,15 @@ async def create_pool(dsn: str, role: Role, *, size: int) -> Pool:
 
 
 def _server_settings(role: Role, settings: dict[str, str]) -> dict[str, str]:
-    return {"role": role, "search_path": "consent", "application_name": role, "timezone": "UTC", **_LIMITS, **settings}
+    return {
+        "role": role,
+        "search_path": "consent",
+        "application_name": role,
+        "timezone": "UTC",
+        **_LIMITS,
+        **({} if role == "consent_operator" else _BY_INDEX),
+        **settings,
+    }
 
 
 async def _teach(connection: Any) -> None:

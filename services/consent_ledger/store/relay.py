@@ -14,16 +14,6 @@ SNAPSHOT_ROWS: Final = 1000
 """How many rows of the outbox one snapshot holds at most; the statement has the number too."""
 
 
-# The outbox grows and shrinks faster than statistics follow, and on a wrong guess the planner sorts all of it or reads
-# the whole view for a few rows. Every statement of the relay goes by index.
-_BY_INDEX: Final = {
-    **dict.fromkeys(
-        ("enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "enable_seqscan", "enable_sort"), "off"
-    ),
-    "jit": "off",
-}
-
-
 class FencedError(Exception):
     """Another relay owns the partition now."""
 
@@ -82,7 +72,7 @@ class MissingRowError(Exception):
 
 async def connect(dsn: str) -> Connection:
     """Open a connection of the relay."""
-    return await postgres.connect(dsn, "consent_relay", **_BY_INDEX)
+    return await postgres.connect(dsn, "consent_relay")
 
 
 async def add_partitions(connection: Connection, partitions: int) -> None:
