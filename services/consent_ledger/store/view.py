@@ -1,11 +1,13 @@
 """What the viewer reads and writes: entries in, dossiers, views and outbox out, all in one transaction at a time."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
+
+from asyncpg import Record
 
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
@@ -147,20 +149,31 @@ async def heads(connection: Connection) -> dict[int, int]:
 
 async def entries(connection: Connection, ranges: Sequence[tuple[int, int, int]]) -> list[Entry]:
     """Return the entries of ranges (shard, from position, up to position), in order of shard and position."""
-    columns = [list(column) for column in zip(*ranges, strict=True)] if ranges else [[], [], []]
-    rows = await connection.fetch(_SQL["entries"], *columns)
+    found: list[Entry] = []
+    # One range at a time: the planner knows how few rows a range of known ends has, and not those of a joined one.
+    for range_ in ranges:
+        rows_ = await connection.fetch(_SQL["entries"], *range_)
+        found += _entries(rows_, await connection.fetch(_SQL["subjects"], *range_))
+    return found
+
+
+async def entries_at(connection: Connection, places: Collection[Place]) -> list[Entry]:
+    """Return single entries."""
+    if not places:
+        return []
+    columns = _columns(sorted(places))
+    rows_ = await connection.fetch(_SQL["entries_at"], *columns)
+    return _entries(rows_, await connection.fetch(_SQL["subjects_at"], *columns))
+
+
+def _entries(rows_: Sequence[Record], subject_rows: Sequence[Record]) -> list[Entry]:
     subjects: dict[Place, dict[str, tuple[Subject, ...]]] = {}
-    for place, group in groupby(await connection.fetch(_SQL["subjects"], *columns), key=lambda row: (row[0], row[1])):
+    for place, group in groupby(subject_rows, key=lambda row: (row[0], row[1])):
         subjects[place] = {
             controller: tuple(Subject(row[3], row[4], row[5], row[6]) for row in rows_of_one)
             for controller, rows_of_one in groupby(group, key=lambda row: row[2])
         }
-    return [Entry._make([*row, subjects.get((row[0], row[1]), {})]) for row in rows]
-
-
-async def entries_at(connection: Connection, places: Iterable[Place]) -> list[Entry]:
-    """Return single entries."""
-    return await entries(connection, [(shard, pos, pos + 1) for shard, pos in places])
+    return [Entry._make([*row, subjects.get((row[0], row[1]), {})]) for row in rows_]
 
 
 async def payloads(connection: Connection, places: Sequence[Place]) -> dict[Place, list[tuple[str, UUID, bytes]]]:

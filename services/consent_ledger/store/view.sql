@@ -35,17 +35,21 @@ SELECT epoch, applied, seq, next_dossier, register_version, sweep_controllers, s
 SELECT shard, next_pos FROM shard_head ORDER BY shard;
 
 -- name: entries
-SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body
-  FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r (shard, from_pos, to_pos)
- CROSS JOIN LATERAL (
-       SELECT * FROM ledger WHERE shard = r.shard AND pos >= r.from_pos AND pos < r.to_pos) AS l
- ORDER BY l.shard, l.pos;
+SELECT shard, pos, event_id, type, occurred_at, recorded_at, register_version, body
+  FROM ledger WHERE shard = $1 AND pos >= $2 AND pos < $3 ORDER BY shard, pos;
 
 -- name: subjects
+SELECT shard, pos, controller, role, type, shared, hash
+  FROM entry_subject WHERE shard = $1 AND pos >= $2 AND pos < $3 ORDER BY shard, pos, controller, ordinal;
+
+-- name: entries_at
+SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body
+  FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos) JOIN ledger l USING (shard, pos)
+ ORDER BY l.shard, l.pos;
+
+-- name: subjects_at
 SELECT s.shard, s.pos, s.controller, s.role, s.type, s.shared, s.hash
-  FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r (shard, from_pos, to_pos)
- CROSS JOIN LATERAL (
-       SELECT * FROM entry_subject WHERE shard = r.shard AND pos >= r.from_pos AND pos < r.to_pos) AS s
+  FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos) JOIN entry_subject s USING (shard, pos)
  ORDER BY s.shard, s.pos, s.controller, s.ordinal;
 
 -- name: payloads
