@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -27,7 +27,7 @@ from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import CONTROL_SHARD, parse_shards, partition_of_shard
 from consent_ledger.store import ledger
-from consent_ledger.store.ledger import Batch, LastRecord
+from consent_ledger.store.ledger import Batch, Draft, LastRecord, Quarantined
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,14 @@ class _Shard:
     # Offsets missing between records, met once: they are read again before they count as holes.
     doubted: set[tuple[int, int]] = field(default_factory=set)
     read_again: bool = False
+
+
+class _Part(NamedTuple):
+    """What one poll has brought of one shard, and the offsets missing in it for good."""
+
+    shard: _Shard
+    records: list[ConsumerRecord]
+    holes: list[tuple[int, int]]
 
 
 class Recorder:
@@ -212,22 +220,22 @@ class Recorder:
 
     async def _take(self, records: Sequence[ConsumerRecord]) -> None:
         """Append what was read. What cannot be appended now is dropped here and read again from the ledger's place."""
+        parts = []
         for (topic, number), group in groupby(records, key=lambda record: (record.topic, record.partition)):
-            partition = TopicPartition(topic, number)
-            shard = self._owned.get(partition)
-            if shard is None:
-                continue
-            try:
-                await self._record(shard, list(group))
-            except (ledger.FencedError, ledger.MovedError):
-                self._drop(partition)
-            except Exception:
-                # Not only database errors: a connection that dies within COPY surfaces in many ways.
-                log.exception("append failed", extra={"shard": shard.shard})
-                await self._drop_connection()
-                return
+            shard = self._owned.get(TopicPartition(topic, number))
+            if shard is not None:
+                parts.append(self._sure(shard, list(group)))
+        try:
+            if not await self._append_together(parts):
+                for part in parts:
+                    await self._append_alone(part)
+        except Exception:
+            # Not only database errors: a connection that dies within COPY surfaces in many ways.
+            log.exception("append failed")
+            await self._drop_connection()
 
-    async def _record(self, shard: _Shard, records: list[ConsumerRecord]) -> None:
+    def _sure(self, shard: _Shard, records: list[ConsumerRecord]) -> _Part:
+        """Keep of what was read what is sure: up to the first offsets that are missing and were not missed before."""
         holes = _gaps(shard.next_offset, records)
         fresh = [hole for hole in holes if hole not in shard.doubted]
         if fresh:
@@ -236,31 +244,46 @@ class Recorder:
             log.info("offsets are missing, reading again", extra={"shard": shard.shard, "gaps": fresh[:10]})
             # What stands before the first of them is sure, so a stream with a gap in every batch still moves on.
             records = [record for record in records if record.offset < fresh[0][0]]
-        # A register must be in force before the next control record is understood.
-        for chunk in filter(None, [[record] for record in records] if shard.shard == CONTROL_SHARD else [records]):
-            end = chunk[-1].offset + 1
-            within = [hole for hole in holes if shard.next_offset <= hole[0] < end]
-            await self._append(shard, chunk, within)
+        end = records[-1].offset if records else -1
+        return _Part(shard, records, [hole for hole in holes if hole[0] < end])
+
+    async def _append_together(self, parts: Sequence[_Part]) -> bool:
+        """Append several shards in one transaction; False, and nothing done, where each needs a look of its own."""
+        if len(parts) < 2 or any(part.shard.shard == CONTROL_SHARD or not part.records for part in parts):  # noqa: PLR2004
+            return False
+        connection = await self._connected()
+        batches = []
+        for part in parts:
+            drafts, rejected = await self._preparer.prepare(connection, part.shard.shard, part.records)
+            batches.append(self._batch(part, drafts, rejected, {}))
+        try:
+            with APPEND_SECONDS.time():
+                await ledger.append_all(connection, batches, self._clock, self._lease)
+        except (ledger.FencedError, ledger.MovedError, ledger.IdsTakenError, ledger.RegisterMovedError):
+            return False
+        for part, batch in zip(parts, batches, strict=True):
+            _move(part.shard, batch)
+        return True
+
+    async def _append_alone(self, part: _Part) -> None:
+        shard = part.shard
+        try:
+            # A register must be in force before the next control record is understood.
+            chunks = [[record] for record in part.records] if shard.shard == CONTROL_SHARD else [part.records]
+            for chunk in filter(None, chunks):
+                end = chunk[-1].offset + 1
+                within = [hole for hole in part.holes if shard.next_offset <= hole[0] < end]
+                await self._append(shard, chunk, within)
+        except (ledger.FencedError, ledger.MovedError):
+            self._drop(partition_of_shard(self._settings.topic_prefix, shard.shard))
 
     async def _append(self, shard: _Shard, records: list[ConsumerRecord], holes: list[tuple[int, int]]) -> None:
         connection = await self._connected()
-        by_offset = {record.offset: record for record in records}
+        part = _Part(shard, records, holes)
         drafts, rejected = await self._preparer.prepare(connection, shard.shard, records)
         taken: dict[Any, bytes] = {}
         while True:
-            kept, duplicates, refused = self._preparer.settle(drafts, taken, by_offset, shard.shard)
-            batch = Batch(
-                shard=shard.shard,
-                epoch=shard.epoch,
-                register_version=self._preparer.version,
-                first_offset=shard.next_offset,
-                next_offset=max([record.offset + 1 for record in records[-1:]] + [end for _, end in holes]),
-                drafts=kept,
-                duplicates=duplicates,
-                rejected=sorted([*rejected, *refused], key=lambda item: item.offset),
-                holes=holes,
-                last=_last(records),
-            )
+            batch = self._batch(part, drafts, rejected, taken)
             try:
                 with APPEND_SECONDS.time():
                     await ledger.append(connection, batch, self._clock, self._lease)
@@ -271,11 +294,35 @@ class Recorder:
                 drafts, rejected = await self._preparer.prepare(connection, shard.shard, records)
             else:
                 break
-        shard.next_offset = batch.next_offset
-        shard.doubted = {hole for hole in shard.doubted if hole[0] >= shard.next_offset}
-        _count(batch)
-        if any(draft.load for draft in kept):
+        _move(shard, batch)
+        if any(draft.load for draft in batch.drafts):
             await self._refresh()
+
+    def _batch(
+        self, part: _Part, drafts: Sequence[Draft], rejected: Sequence[Quarantined], taken: dict[Any, bytes]
+    ) -> Batch:
+        shard, records, holes = part
+        by_offset = {record.offset: record for record in records}
+        kept, duplicates, refused = self._preparer.settle(drafts, taken, by_offset, shard.shard)
+        return Batch(
+            shard=shard.shard,
+            epoch=shard.epoch,
+            register_version=self._preparer.version,
+            first_offset=shard.next_offset,
+            next_offset=max([record.offset + 1 for record in records[-1:]] + [end for _, end in holes]),
+            drafts=kept,
+            duplicates=duplicates,
+            rejected=sorted([*rejected, *refused], key=lambda item: item.offset),
+            holes=holes,
+            last=_last(records),
+        )
+
+
+def _move(shard: _Shard, batch: Batch) -> None:
+    """Go on behind a batch that was committed."""
+    shard.next_offset = batch.next_offset
+    shard.doubted = {hole for hole in shard.doubted if hole[0] >= shard.next_offset}
+    _count(batch)
 
 
 async def _as_it_came(message: Any) -> KafkaMessage:

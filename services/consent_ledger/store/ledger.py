@@ -4,9 +4,10 @@ What makes it safe is the head row of the shard, locked to the commit: an append
 still its own and the batch begins at the very offset that comes next (compare-and-set).
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from consent_ledger.domain.leaf import leaf_hash
@@ -160,85 +161,110 @@ async def release(connection: Connection, owner: str) -> None:
 
 
 async def append(connection: Connection, batch: Batch, clock: Clock, lease: timedelta) -> datetime:
-    """Commit one batch and return the instant of its recording.
-
-    Raises `FencedError`, `MovedError`, `RegisterMovedError` or `IdsTakenError`; then nothing was written. Any other
-    exception leaves the outcome unknown: claim the shard again, its next offset tells.
-    """
-    async with connection.transaction():
-        loads = any(draft.load for draft in batch.drafts)
-        head = await connection.fetchrow(_SQL["open"], batch.shard, batch.epoch, loads)
-        if head is None:
-            raise FencedError
-        if head["next_offset"] != batch.first_offset:
-            raise MovedError(head["next_offset"])
-        if head["register_version"] != batch.register_version:
-            raise RegisterMovedError
-        recorded_at: datetime = max(clock.now(head["now"]), head["last_recorded_at"])
-        if batch.drafts:
-            await _add_entries(connection, batch, head["next_pos"], recorded_at)
-        await _add_rest(connection, batch, head["next_pos"], recorded_at)
-        await _close(connection, batch, recorded_at, lease)
+    """Commit one batch and return the instant of its recording; see `append_all`."""
+    (recorded_at,) = await append_all(connection, [batch], clock, lease)
     return recorded_at
 
 
-async def _add_entries(connection: Connection, batch: Batch, next_pos: int, recorded_at: datetime) -> None:
-    drafts, shard = batch.drafts, batch.shard
-    ids = [draft.event_id for draft in drafts]
-    places = range(next_pos, next_pos + len(drafts))
+async def append_all(
+    connection: Connection, batches: Sequence[Batch], clock: Clock, lease: timedelta
+) -> list[datetime]:
+    """Commit batches of different shards, all or none, and return the instants of their recording.
+
+    Raises `FencedError`, `MovedError`, `RegisterMovedError` or `IdsTakenError`; then nothing was written. Any other
+    exception leaves the outcome unknown: claim the shards again, their next offsets tell.
+    """
+    async with connection.transaction():
+        opened = [await _open(connection, batch, clock) for batch in sorted(batches, key=lambda batch: batch.shard)]
+        await _add_entries(connection, opened)
+        await _add_rest(connection, opened)
+        for one in opened:
+            await _close(connection, one.batch, one.recorded_at, lease)
+    return [one.recorded_at for one in opened]
+
+
+class _Opened(NamedTuple):
+    """A batch whose shard is locked for it."""
+
+    batch: Batch
+    next_pos: int
+    recorded_at: datetime
+
+    def placed(self) -> Iterator[tuple[int, Draft]]:
+        """Each draft with its position."""
+        return enumerate(self.batch.drafts, self.next_pos)
+
+
+async def _open(connection: Connection, batch: Batch, clock: Clock) -> _Opened:
+    loads = any(draft.load for draft in batch.drafts)
+    head = await connection.fetchrow(_SQL["open"], batch.shard, batch.epoch, loads)
+    if head is None:
+        raise FencedError
+    if head["next_offset"] != batch.first_offset:
+        raise MovedError(head["next_offset"])
+    if head["register_version"] != batch.register_version:
+        raise RegisterMovedError
+    return _Opened(batch, head["next_pos"], max(clock.now(head["now"]), head["last_recorded_at"]))
+
+
+async def _add_entries(connection: Connection, opened: Sequence[_Opened]) -> None:
+    places = [(one, pos, draft) for one in opened for pos, draft in one.placed()]
+    if not places:
+        return
+    ids = [draft.event_id for _, _, draft in places]
     done = await connection.execute(
-        _SQL["add_events"], ids, [shard] * len(ids), list(places), [draft.digest for draft in drafts]
+        _SQL["add_events"],
+        ids,
+        [one.batch.shard for one, _, _ in places],
+        [pos for _, pos, _ in places],
+        [draft.digest for _, _, draft in places],
     )
     if done != f"INSERT 0 {len(ids)}":
-        taken = await connection.fetch(_SQL["taken"], ids, shard, next_pos)
+        shards, positions = [one.batch.shard for one in opened], [one.next_pos for one in opened]
+        taken = await connection.fetch(_SQL["taken"], ids, shards, positions)
         raise IdsTakenError({row["event_id"]: row["digest"] for row in taken})
-    rows_of_ledger = []
-    for pos, draft in zip(places, drafts, strict=True):
-        occurred_at = draft.occurred_at or recorded_at
-        version = draft.load.version if draft.load else batch.register_version
-        leaf = leaf_hash(
-            shard=shard, position=pos, event_id=draft.event_id, type=draft.type, occurred_at=occurred_at,
-            recorded_at=recorded_at, offset=draft.offset, register_version=version, body=draft.body,
-            commitment=draft.commitment, tags=draft.tags,
-        )  # fmt: skip
-        rows_of_ledger.append(
-            (shard, pos, draft.event_id, draft.type, occurred_at, recorded_at, draft.offset, version,
-             draft.body, draft.commitment, draft.tags, leaf)
-        )  # fmt: skip
-    await _copy(connection, "ledger", rows_of_ledger)
-    await _copy(
-        connection,
-        "entry_subject",
-        [(shard, pos, *row) for pos, draft in zip(places, drafts, strict=True) for row in draft.subjects],
-    )
-    await _copy(
-        connection,
-        "payload",
-        [(shard, pos, *row) for pos, draft in zip(places, drafts, strict=True) for row in draft.payloads],
-    )
-    for pos, draft in zip(places, drafts, strict=True):
+    await _copy(connection, "ledger", [_row(one, pos, draft) for one, pos, draft in places])
+    for table, rows_of in (("entry_subject", "subjects"), ("payload", "payloads")):
+        rows = [(one.batch.shard, pos, *row) for one, pos, draft in places for row in getattr(draft, rows_of)]
+        await _copy(connection, table, rows)
+    for one, pos, draft in places:
         if draft.load:
             await connection.execute(
-                _SQL["add_register"], draft.load.version, shard, pos, draft.event_id, draft.load.digest,
-                draft.load.valid_from or recorded_at, recorded_at, draft.load.document,
+                _SQL["add_register"], draft.load.version, one.batch.shard, pos, draft.event_id, draft.load.digest,
+                draft.load.valid_from or one.recorded_at, one.recorded_at, draft.load.document,
             )  # fmt: skip
 
 
-async def _add_rest(connection: Connection, batch: Batch, next_pos: int, recorded_at: datetime) -> None:
-    shard = batch.shard
-    quarantined = [(item, None) for item in batch.rejected] + [
-        (draft.quarantined, pos) for pos, draft in enumerate(batch.drafts, next_pos) if draft.quarantined
-    ]
+def _row(one: _Opened, pos: int, draft: Draft) -> tuple[Any, ...]:
+    """The row of the ledger, with its leaf."""
+    shard, recorded_at = one.batch.shard, one.recorded_at
+    occurred_at = draft.occurred_at or recorded_at
+    version = draft.load.version if draft.load else one.batch.register_version
+    leaf = leaf_hash(
+        shard=shard, position=pos, event_id=draft.event_id, type=draft.type, occurred_at=occurred_at,
+        recorded_at=recorded_at, offset=draft.offset, register_version=version, body=draft.body,
+        commitment=draft.commitment, tags=draft.tags,
+    )  # fmt: skip
+    return (
+        shard, pos, draft.event_id, draft.type, occurred_at, recorded_at, draft.offset, version,
+        draft.body, draft.commitment, draft.tags, leaf,
+    )  # fmt: skip
+
+
+async def _add_rest(connection: Connection, opened: Sequence[_Opened]) -> None:
+    quarantined = [(one, item, None) for one in opened for item in one.batch.rejected]
+    of_entries = [(one, draft.quarantined, pos) for one in opened for pos, draft in one.placed() if draft.quarantined]
     await _copy(
         connection,
         "quarantine",
         [
-            (shard, item.offset, item.reason, item.detail, item.event_id, pos, recorded_at, item.record)
-            for item, pos in quarantined
+            (one.batch.shard, item.offset, item.reason, item.detail, item.event_id, pos, one.recorded_at, item.record)
+            for one, item, pos in [*quarantined, *of_entries]
         ],
     )
-    await _copy(connection, "duplicate", [(shard, item.offset, item.event_id) for item in batch.duplicates])
-    await _copy(connection, "hole", [(shard, *hole) for hole in batch.holes])
+    duplicates = [(one.batch.shard, item.offset, item.event_id) for one in opened for item in one.batch.duplicates]
+    await _copy(connection, "duplicate", duplicates)
+    await _copy(connection, "hole", [(one.batch.shard, *hole) for one in opened for hole in one.batch.holes])
 
 
 async def _close(connection: Connection, batch: Batch, recorded_at: datetime, lease: timedelta) -> None:

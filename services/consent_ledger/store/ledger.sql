@@ -40,7 +40,9 @@ ON CONFLICT DO NOTHING;
 
 -- name: taken
 -- Without those that this very transaction has just written, from position $3 of shard $2 on.
-SELECT event_id, digest FROM event WHERE event_id = ANY($1::uuid[]) AND NOT (shard = $2 AND pos >= $3);
+SELECT event_id, digest FROM event e
+ WHERE event_id = ANY($1::uuid[])
+   AND NOT EXISTS (SELECT FROM unnest($2::int[], $3::bigint[]) AS m (shard, pos) WHERE m.shard = e.shard AND m.pos <= e.pos);
 
 -- name: add_register
 INSERT INTO register (version, shard, pos, event_id, digest, valid_from, recorded_at, document)
