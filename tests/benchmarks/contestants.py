@@ -12,9 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from benchmarks import bare
 from benchmarks.stage import LEDGER, RunError, Stage
 from benchmarks.traffic import Backlog, Refusal
+from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.suppression import WATERMARK_KEY, suppression_key
 from consent_ledger.runtime import topics
-from consent_ledger.runtime.keys import KeyFile, address_hash
+from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.store import keys
 
 _TAIL: Final = 200

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.suppression import (
     PURPOSES,
     WATERMARK_KEY,
@@ -16,7 +17,7 @@ from consent_ledger.domain.suppression import (
     purposes_key,
     suppression_key,
 )
-from consent_ledger.runtime.keys import KeyFile, address_hash
+from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.topics import partition_of

@@ -21,12 +21,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
 
+from consent_ledger.domain.keyedhash import key_check
 from consent_ledger.domain.suppression import purposes_key
 from consent_ledger.relay import partition
 from consent_ledger.relay.partition import Partition, take_over
 from consent_ledger.relay.producer import FencedProducer
 from consent_ledger.relay.records import Records, UnknownControllerError
-from consent_ledger.runtime.keys import key_check
 from consent_ledger.store import relay as store
 from consent_ledger.store.relay import SNAPSHOT_ROWS, FencedError
 from relay.stage import NOON, Stage, addresses, own, versions, watermarks

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from cryptography.exceptions import InvalidTag
 
-from consent_ledger.runtime.keys import KeyFile, KeyUnavailableError, address_hash, decrypt, encrypt, unwrap, wrap
+from consent_ledger.domain.keyedhash import address_hash
+from consent_ledger.runtime.keys import KeyFile, KeyUnavailableError, decrypt, encrypt, unwrap, wrap
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import keys
 from running import until

@@ -5,8 +5,8 @@ from typing import Any
 
 import builders
 from consent_ledger.domain import register as registers
+from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.suppression import Answers, expand
-from consent_ledger.runtime.keys import address_hash
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import keys, view
 from consent_ledger.store.decisions import Snapshot, behind_barrier

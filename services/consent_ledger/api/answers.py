@@ -11,9 +11,9 @@ from consent_ledger.api.questions import Question, normalised
 from consent_ledger.domain import durations
 from consent_ledger.domain.decision import ADDRESS_OF, decide
 from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.suppression import Answer, Answers, answer, decode_own, default_answers, from_micros
-from consent_ledger.runtime.keys import address_hash
 from consent_ledger.store.view import StoredRow
 
 FACTS_MAX: Final = 1000

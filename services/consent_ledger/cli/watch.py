@@ -11,8 +11,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.suppression import suppression_key
-from consent_ledger.runtime.keys import address_hash
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store.keys import ControllerKey
 

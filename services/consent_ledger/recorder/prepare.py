@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from consent_ledger.domain import events, leaf, register
 from consent_ledger.domain.events import KINDS, Event, Rejection
-from consent_ledger.runtime.keys import KeyEncryptionKeys, address_hash, encrypt
+from consent_ledger.domain.keyedhash import address_hash
+from consent_ledger.runtime.keys import KeyEncryptionKeys, encrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.shards import CONTROL_SHARD
 from consent_ledger.store import keys

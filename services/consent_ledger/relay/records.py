@@ -6,8 +6,9 @@ from typing import Final
 
 from consent_ledger.domain import register as registers
 from consent_ledger.domain import suppression
+from consent_ledger.domain.keyedhash import key_check
 from consent_ledger.domain.register import Register
-from consent_ledger.runtime.keys import KeyEncryptionKeys, key_check
+from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import keys, view
 from consent_ledger.store.keys import ControllerKey

@@ -7,7 +7,6 @@ database. By default these lie in a local file; `KeyEncryptionKeys` is the seam 
 
 import base64
 import hashlib
-import hmac
 import json
 import logging
 import os
@@ -88,16 +87,6 @@ def unwrap(kek: bytes, wrapped: bytes) -> bytes:
         return aes_key_unwrap(kek, wrapped)
     except InvalidUnwrap:
         raise KeyUnavailableError("a key in the database was wrapped under another key-encryption key") from None
-
-
-def address_hash(key: bytes, kind: str, value: str) -> bytes:
-    """Return the keyed hash by which one controller knows an address: HMAC-SHA-256(key, type|normalised value)."""
-    return hmac.digest(key, f"{kind}|{value}".encode("utf-8", "surrogatepass"), "sha256")
-
-
-def key_check(key: bytes) -> str:
-    """Return what lets a reader see that it holds the right hash key, without telling the key."""
-    return hmac.digest(key, b"check", "sha256").hex()
 
 
 def encrypt(key: bytes, plaintext: bytes, context: bytes) -> bytes:

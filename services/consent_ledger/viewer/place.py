@@ -14,7 +14,8 @@ from cryptography.exceptions import InvalidTag
 from consent_ledger.domain import privacy
 from consent_ledger.domain.events import read_body
 from consent_ledger.domain.facts import fact
-from consent_ledger.runtime.keys import KeyEncryptionKeys, address_hash, decrypt
+from consent_ledger.domain.keyedhash import address_hash
+from consent_ledger.runtime.keys import KeyEncryptionKeys, decrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import keys, view
 from consent_ledger.store.keys import payload_context
