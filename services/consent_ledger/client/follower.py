@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from consent_ledger.client import records
@@ -109,7 +110,7 @@ class Follower:
             await consumer.stop()
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        numbers = await self._partitions(consumer)
+        numbers = await self._partitions()
         partitions = [TopicPartition(self._topic, number) for number in numbers]
         consumer.assign(partitions)
         begins = await consumer.beginning_offsets(partitions)
@@ -133,10 +134,15 @@ class Follower:
             consumer.seek(partition, place.next_offset)
         return partitions
 
-    async def _partitions(self, consumer: AIOKafkaConsumer) -> list[int]:
-        # Asked by name, a broker may make the topic; so ask for all.
-        await consumer.topics()
-        numbers = consumer.partitions_for_topic(self._topic)
+    async def _partitions(self) -> list[int]:
+        admin = AIOKafkaAdminClient(**self._kafka)
+        try:
+            await admin.start()
+            # Asked by name, a broker may make the topic; so ask for all.
+            topics = await admin.describe_topics()
+        finally:
+            await admin.close()
+        numbers = [one["partition"] for found in topics if found["topic"] == self._topic for one in found["partitions"]]
         if not numbers:
             raise TopicMissingError(self._topic)
         return sorted(numbers)
@@ -167,7 +173,7 @@ def put(writing: Writing, place: Place, record: ConsumerRecord) -> None:
         return
     if key == records.WATERMARK:
         mark = records.read_watermark(value)
-        if mark.seq < place.seq:
+        if writing.now.complete and mark.seq < place.seq:
             raise TopicChangedError("a watermark fell: the ledger behind the topic is another, or was restored")
         place.instant, place.seq, place.epoch = micros(mark.instant), mark.seq, mark.epoch
     elif key.startswith(records.PURPOSES):

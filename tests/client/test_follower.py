@@ -1,0 +1,212 @@
+"""The copy follows the topic: from its beginning, from where it stood, and from anew when the topic is another.
+
+Seen to fail: rows of a generation before kept after copying anew; the place of the copy kept for a topic that was made
+anew, and for one that has grown past it since; a watermark that falls passed over; the copy complete before all
+partitions are; the lock kept by nobody, or by a child of its holder; damage passed over; records without a key, or
+from strangers, taken for the end.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from client.conftest import Topic
+from client.topic import KEY, NOW, SHOP, Clock, address, no, purposes, watermark, yes
+from consent_ledger.client import Decision, SuppressionView
+from consent_ledger.client.local import DAMAGED
+from running import until
+
+AN = "an@example.be"
+BO = "bo@example.be"
+YES = {"newsletter": {"email": yes()}}
+NO = {"newsletter": {"email": no("OBJECTION_DM")}}
+
+
+@asynccontextmanager
+async def following(topic: Topic, path: Path, clock: Clock | None = None) -> AsyncIterator[SuppressionView]:
+    async with SuppressionView(path, [KEY], topic.kafka, topic=topic.name, clock=clock or Clock()) as view:
+        yield view
+
+
+def asked(view: SuppressionView, value: str = AN) -> tuple[bool, str]:
+    decision: Decision = view.decide(SHOP, value, "newsletter", "email")
+    return decision.allow, decision.reason
+
+
+async def turns(view: SuppressionView, reason: str, value: str = AN) -> None:
+    async def has_turned() -> bool:
+        return asked(view, value)[1] == reason
+
+    await until(has_turned)
+
+
+async def test_a_view_copies_the_topic_and_follows_it(topic: Topic, tmp_path: Path) -> None:
+    await topic.publish(purposes(), address(AN, YES))
+    async with following(topic, tmp_path) as view:
+        early = asked(view)
+        await topic.publish_everywhere([watermark()])
+        await view.ready(20)
+        allowed = asked(view)
+        await topic.publish(address(AN, NO, version=2), q=0)
+        await turns(view, "OBJECTION_DM")
+
+    assert early[0] is False
+    assert allowed == (True, "CONSENT")
+
+
+async def test_a_copy_is_not_complete_before_every_partition_is(topic: Topic, tmp_path: Path) -> None:
+    await topic.publish(purposes(), address(AN, YES), watermark(), q=0)
+    async with following(topic, tmp_path) as view:
+        await until(lambda: _holds(lambda: _rows(view) == 1))
+        without = asked(view)
+        await topic.publish(watermark(), q=1)
+        await view.ready(20)
+
+        assert without == (False, "UNAVAILABLE")
+        assert asked(view) == (True, "CONSENT")
+
+
+async def test_a_view_that_starts_again_goes_on_from_its_copy(topic: Topic, tmp_path: Path) -> None:
+    await topic.publish(purposes(), address(AN, YES))
+    await topic.publish_everywhere([watermark()])
+    async with following(topic, tmp_path) as view:
+        await view.ready(20)
+    await topic.publish(address(BO, YES))
+
+    async with following(topic, tmp_path) as again:
+        at_once = asked(again)
+        await turns(again, "CONSENT", BO)
+        with again.copy().reading() as reading:
+            generation = reading.head().generation
+
+    assert at_once == (True, "CONSENT")
+    assert generation == 1
+
+
+async def test_a_topic_made_anew_is_copied_anew_and_what_it_lacks_is_swept(topic: Topic, tmp_path: Path) -> None:
+    await topic.publish(purposes(), address(AN, YES), address(BO, YES))
+    await topic.publish_everywhere([watermark()])
+    async with following(topic, tmp_path) as view:
+        await view.ready(20)
+        assert asked(view) == (True, "CONSENT")
+    await topic.delete()
+    await topic.create()
+    await topic.publish(purposes(), address(BO, NO))
+    await topic.publish_everywhere([watermark(NOW + timedelta(seconds=1))])
+
+    async with following(topic, tmp_path) as again:
+        await turns(again, "OBJECTION_DM", BO)
+
+        assert asked(again, AN) == (False, "CONSENT_ABSENT")
+
+
+async def test_a_ledger_that_was_restored_behind_the_topic_is_copied_anew(topic: Topic, tmp_path: Path) -> None:
+    await topic.publish(purposes(), address(AN, YES), watermark(seq=50))
+    await topic.publish(watermark(seq=50), q=1)
+    async with following(topic, tmp_path) as view:
+        await view.ready(20)
+        copy_id = _copy_id(view)
+        await topic.publish(watermark(seq=49))
+        await until(lambda: _holds(lambda: _copy_id(view) != copy_id))
+
+        await view.ready(20)
+        assert asked(view) == (True, "CONSENT")
+
+
+async def test_a_damaged_copy_is_made_anew(topic: Topic, tmp_path: Path) -> None:
+    await topic.publish(purposes(), address(AN, YES))
+    await topic.publish_everywhere([watermark()])
+    async with following(topic, tmp_path) as view:
+        await view.ready(20)
+        copy = view.copy()
+        with copy.environment.begin(write=True) as transaction:
+            transaction.put(KEY.hash("email", AN), b"damaged", db=copy._dbs[b"rows"])
+        damaged = asked(view)
+        await turns(view, "CONSENT")
+
+    assert damaged == (False, "UNAVAILABLE")
+    assert not (tmp_path / DAMAGED).exists()
+
+
+async def test_what_strangers_write_stops_every_yes(topic: Topic, tmp_path: Path) -> None:
+    await topic.publish(purposes(), address(AN, YES))
+    await topic.publish_everywhere([watermark()])
+    async with following(topic, tmp_path) as view:
+        await view.ready(20)
+        await topic.publish((b"shop-be/email/00", b"no record"))
+
+        await turns(view, "UNAVAILABLE")
+
+
+def _hold_and_wait(path: str, kafka: dict[str, str], topic: str) -> None:
+    view = SuppressionView(path, [KEY], kafka, topic=topic, clock=Clock())
+    view.start()
+    view.wait_ready(30)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    signal.pause()
+
+
+async def test_workers_share_one_copy_and_another_takes_over_from_one_that_was_killed(
+    topic: Topic, tmp_path: Path
+) -> None:
+    await topic.publish(purposes(), address(AN, YES))
+    await topic.publish_everywhere([watermark()])
+    context = multiprocessing.get_context("spawn")
+    first = context.Process(target=_hold_and_wait, args=(str(tmp_path), topic.kafka, topic.name))
+    first.start()
+    try:
+        async with following(topic, tmp_path) as second:
+            await second.ready(30)
+            shared = asked(second)
+            assert first.pid is not None
+            os.kill(first.pid, signal.SIGKILL)
+            await asyncio.to_thread(first.join)
+            await topic.publish(address(AN, NO, version=2))
+
+            await turns(second, "OBJECTION_DM")
+        assert shared == (True, "CONSENT")
+    finally:
+        first.kill()
+        first.join()
+
+
+async def test_a_view_can_be_used_without_an_event_loop(topic: Topic, tmp_path: Path) -> None:
+    await topic.publish(purposes(), address(AN, YES))
+    await topic.publish_everywhere([watermark()])
+
+    def use() -> tuple[bool, str]:
+        with SuppressionView(tmp_path, [KEY], topic.kafka, topic=topic.name, clock=Clock()) as view:
+            view.wait_ready(20)
+            return asked(view)
+
+    assert await asyncio.to_thread(use) == (True, "CONSENT")
+
+
+async def test_waiting_for_a_topic_that_is_not_there_ends_with_a_timeout(topic: Topic, tmp_path: Path) -> None:
+    async with SuppressionView(tmp_path, [KEY], topic.kafka, topic=f"{topic.name}-missing") as view:
+        with pytest.raises(TimeoutError):
+            await view.ready(0.5)
+        assert asked(view) == (False, "UNAVAILABLE")
+
+
+async def _holds(holds: Callable[[], bool]) -> bool:
+    return holds()
+
+
+def _rows(view: SuppressionView) -> int:
+    with view.copy().reading() as reading:
+        return reading.head().rows
+
+
+def _copy_id(view: SuppressionView) -> str:
+    with view.copy().reading() as reading:
+        return reading.head().id
