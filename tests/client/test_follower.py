@@ -108,6 +108,22 @@ async def test_a_topic_made_anew_is_copied_anew_and_what_it_lacks_is_swept(topic
         assert asked(again, AN) == (False, "CONSENT_ABSENT")
 
 
+async def test_a_topic_made_anew_that_has_grown_past_the_copy_is_told_from_the_old_one(
+    topic: Topic, tmp_path: Path
+) -> None:
+    await topic.publish(purposes(), address(AN, YES))
+    await topic.publish_everywhere([watermark(), watermark(seq=2)])
+    async with following(topic, tmp_path) as view:
+        await view.ready(20)
+    await topic.delete()
+    await topic.create()
+    await topic.publish(purposes(), address(AN, NO, version=2), *[address(BO, YES, version=n) for n in range(10, 20)])
+    await topic.publish_everywhere([watermark(seq=number) for number in range(3, 9)])
+
+    async with following(topic, tmp_path) as again:
+        await turns(again, "OBJECTION_DM")
+
+
 async def test_a_ledger_that_was_restored_behind_the_topic_is_copied_anew(topic: Topic, tmp_path: Path) -> None:
     await topic.publish(purposes(), address(AN, YES), watermark(seq=50))
     await topic.publish(watermark(seq=50), q=1)

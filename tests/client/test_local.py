@@ -209,6 +209,21 @@ def test_a_bit_that_tips_over_is_a_no_and_asks_for_a_new_copy(tmp_path: Path, na
     assert (tmp_path / DAMAGED).exists()
 
 
+def test_every_byte_of_a_row_is_guarded(copy: Copy) -> None:
+    apply(copy, address("bo@example.be", {"newsletter": {"email": yes(until=NOW + timedelta(days=1))}}))
+    row = KEY.hash("email", "bo@example.be")
+    with copy.environment.begin() as transaction:
+        good = bytes(transaction.get(row, db=copy._dbs[b"rows"]))
+    answers = set()
+    for place in range(len(good)):
+        with copy.environment.begin(write=True) as transaction:
+            bad = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
+            transaction.put(row, bad, db=copy._dbs[b"rows"])
+        answers.add(asked(view_of(copy), "bo@example.be"))
+
+    assert answers == {(False, "UNAVAILABLE", False)}
+
+
 def test_a_row_that_has_gone_missing_is_a_no_for_everybody(copy: Copy) -> None:
     with copy.environment.begin(write=True) as transaction:
         transaction.delete(KEY.hash("email", AN), db=copy._dbs[b"rows"])

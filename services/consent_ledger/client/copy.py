@@ -39,7 +39,8 @@ class DamagedCopyError(ConsentError):
 class Place(msgspec.Struct, kw_only=True):
     """How far one partition has been read; `target`: where it ended when reading from its beginning began.
 
-    `instant` (microseconds since 1970), `seq`, `epoch` are of its last watermark, 0 before the first.
+    `instant` (microseconds since 1970), `seq`, `epoch` are of its last watermark, 0 before the first. `last_offset` and
+    `last_timestamp` (milliseconds) are of the last record read, by which the topic is known again; -1 before the first.
     """
 
     next_offset: int = 0
@@ -47,6 +48,8 @@ class Place(msgspec.Struct, kw_only=True):
     instant: int = 0
     seq: int = 0
     epoch: int = 0
+    last_offset: int = -1
+    last_timestamp: int = -1
 
 
 class Head(msgspec.Struct, kw_only=True):

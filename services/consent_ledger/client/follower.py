@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from consent_ledger.client import records
-from consent_ledger.client.copy import Copy, DamagedCopyError, Place, Writing
+from consent_ledger.client.copy import Copy, DamagedCopyError, Head, Place, Writing
 from consent_ledger.client.local import DAMAGED
 from consent_ledger.domain.leaf import micros
 
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _BATCH_MAX: Final = 5_000
 _POLL_MS: Final = 200
+_KNOW_AGAIN_MS: Final = 2_000
 _SWEEP_CHUNK: Final = 50_000
 _RETRY_SECONDS: Final = 0.25
 _PAUSE_MAX_SECONDS: Final = 30.0
@@ -110,26 +111,27 @@ class Follower:
             await consumer.stop()
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        numbers = await self._partitions()
-        partitions = [TopicPartition(self._topic, number) for number in numbers]
+        partitions = [TopicPartition(self._topic, number) for number in await self._partitions()]
         consumer.assign(partitions)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
-        with self._copy().writing() as writing:
-            damaged = (self._path / DAMAGED).exists()
-            if damaged:
-                writing.clear()
-            places = writing.now.places
-            unbroken = writing.now.topic == self._topic and len(places) == len(partitions) and all(
-                begins[one] <= place.next_offset <= ends[one] for one, place in zip(partitions, places, strict=True)
-            )  # fmt: skip
-            if not unbroken:
+        damaged = (self._path / DAMAGED).exists()
+        with self._copy().reading() as reading:
+            head = Head() if damaged else reading.head()
+        unbroken = head.topic == self._topic and len(head.places) == len(partitions)
+        for one, place in zip(partitions, head.places, strict=False):
+            known = begins[one] <= place.next_offset <= ends[one] and await _knows_again(consumer, one, place)
+            unbroken = unbroken and known
+        places = head.places
+        if not unbroken:
+            with self._copy().writing() as writing:
+                if damaged:
+                    writing.clear()
                 writing.begin_anew(self._topic, [ends[partition] for partition in partitions])
-                for partition, place in zip(partitions, writing.now.places, strict=True):
+                places = writing.now.places
+                for partition, place in zip(partitions, places, strict=True):
                     place.next_offset = begins[partition]
-            places = writing.now.places
-        if damaged:
-            (self._path / DAMAGED).unlink()
+        (self._path / DAMAGED).unlink(missing_ok=True)
         for partition, place in zip(partitions, places, strict=True):
             consumer.seek(partition, place.next_offset)
         return partitions
@@ -156,6 +158,8 @@ class Follower:
                 place = writing.now.places[partition.partition]
                 for record in some:
                     put(writing, place, record)
+                if some:
+                    place.last_offset, place.last_timestamp = some[-1].offset, some[-1].timestamp
             for place, position in zip(writing.now.places, positions, strict=True):
                 place.next_offset = position
             if not writing.now.complete and _has_arrived(writing.now.places):
@@ -163,6 +167,15 @@ class Follower:
             places = writing.now.places
         if self._applied is not None:
             self._applied(places)
+
+
+async def _knows_again(consumer: AIOKafkaConsumer, partition: TopicPartition, place: Place) -> bool:
+    """Tell whether the last record read still stands there, or was compacted away; another one means another topic."""
+    if place.last_offset < 0:
+        return True
+    consumer.seek(partition, place.last_offset)
+    found = (await consumer.getmany(partition, timeout_ms=_KNOW_AGAIN_MS, max_records=1)).get(partition)
+    return not found or found[0].offset != place.last_offset or found[0].timestamp == place.last_timestamp
 
 
 def put(writing: Writing, place: Place, record: ConsumerRecord) -> None:
