@@ -7,10 +7,6 @@ from strangers, taken for the end.
 """
 
 import asyncio
-import multiprocessing
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from client.conftest import Topic
+from client.processes import in_another_process
 from client.topic import KEY, NOW, SHOP, Clock, address, no, purposes, watermark, yes
 from consent_ledger.client import Decision, SuppressionView
 from consent_ledger.client.local import DAMAGED
@@ -162,37 +159,25 @@ async def test_what_strangers_write_stops_every_yes(topic: Topic, tmp_path: Path
         await turns(view, "UNAVAILABLE")
 
 
-def _hold_and_wait(path: str, kafka: dict[str, str], topic: str) -> None:
-    view = SuppressionView(path, [KEY], kafka, topic=topic, clock=Clock())
-    view.start()
-    view.wait_ready(30)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    signal.pause()
-
-
 async def test_workers_share_one_copy_and_another_takes_over_from_one_that_was_killed(
     topic: Topic, tmp_path: Path
 ) -> None:
     await topic.publish(purposes(), address(AN, YES))
     await topic.publish_everywhere([watermark()])
-    context = multiprocessing.get_context("spawn")
-    first = context.Process(target=_hold_and_wait, args=(str(tmp_path), topic.kafka, topic.name))
-    first.start()
-    try:
+    async with in_another_process(
+        "client.holder", str(tmp_path), topic.kafka["bootstrap_servers"], topic.name
+    ) as first:
+        assert await first.said() == "ready"
         async with following(topic, tmp_path) as second:
             await second.ready(30)
             shared = asked(second)
-            assert first.pid is not None
-            os.kill(first.pid, signal.SIGKILL)
-            await asyncio.to_thread(first.join)
             await topic.publish(address(AN, NO, version=2))
-
             await turns(second, "OBJECTION_DM")
-        assert shared == (True, "CONSENT")
-    finally:
-        first.kill()
-        first.join()
+            await first.kill()
+            await topic.publish(address(AN, YES, version=3))
+
+            await turns(second, "CONSENT")
+    assert shared == (True, "CONSENT")
 
 
 async def test_a_view_can_be_used_without_an_event_loop(topic: Topic, tmp_path: Path) -> None:

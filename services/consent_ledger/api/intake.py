@@ -16,10 +16,10 @@ from consent_ledger.api.database import Database
 from consent_ledger.api.problems import ProblemError, forbidden, urn
 from consent_ledger.api.publisher import KafkaPlace, Publisher, Record
 from consent_ledger.domain import cloudevents, events
+from consent_ledger.domain.bucket import key_of
 from consent_ledger.domain.cloudevents import Message
 from consent_ledger.domain.events import CONTROL_TYPES, Event, Rejection
 from consent_ledger.domain.refusals import UNKNOWN_SOURCE
-from consent_ledger.runtime.publish import key_of
 from consent_ledger.store import receipts
 from consent_ledger.store.api_keys import ApiKey
 from consent_ledger.store.receipts import Outcome, Sent, ShardPlace

@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consent_ledger.cli.story import Said
-from consent_ledger.runtime.publish import HEADERS, key_of_address
+from consent_ledger.domain.bucket import key_of_address
+from consent_ledger.runtime.publish import HEADERS
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import EVENTS
 

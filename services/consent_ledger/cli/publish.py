@@ -15,9 +15,10 @@ from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json
 from consent_ledger.domain import events
+from consent_ledger.domain.bucket import key_of
 from consent_ledger.domain.cloudevents import Instant, build
 from consent_ledger.domain.events import CONTROL_TYPES, Event
-from consent_ledger.runtime.publish import HEADERS, Publisher, key_of, publishing
+from consent_ledger.runtime.publish import HEADERS, Publisher, publishing
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import EVENTS
 

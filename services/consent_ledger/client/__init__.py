@@ -1,8 +1,24 @@
 """What a mail tool uses: its own view of who may be mailed, the gate before each send, and a publisher of events."""
 
-from consent_ledger.client.gate import Gate
+from consent_ledger.client.gate import Allowed, Gate
 from consent_ledger.client.keys import BadKeyError, HashKey, load_keys
 from consent_ledger.client.local import Changes, Decision, LocalView
+from consent_ledger.client.publisher import Publisher
+from consent_ledger.client.transports import HttpTransport, KafkaTransport, OutOfReachError
 from consent_ledger.client.view import SuppressionView
 
-__all__ = ["BadKeyError", "Changes", "Decision", "Gate", "HashKey", "LocalView", "SuppressionView", "load_keys"]
+__all__ = [
+    "Allowed",
+    "BadKeyError",
+    "Changes",
+    "Decision",
+    "Gate",
+    "HashKey",
+    "HttpTransport",
+    "KafkaTransport",
+    "LocalView",
+    "OutOfReachError",
+    "Publisher",
+    "SuppressionView",
+    "load_keys",
+]

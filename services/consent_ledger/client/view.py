@@ -21,6 +21,7 @@ from consent_ledger.client.local import MAX_STALENESS_SECONDS, LocalView
 log = logging.getLogger(__name__)
 
 _ASK_SECONDS: Final = 0.02
+_JOIN_SECONDS: Final = 0.2
 
 
 class SuppressionView(LocalView):
@@ -72,9 +73,11 @@ class SuppressionView(LocalView):
         thread, loop, task = self._thread, self._loop, self._task
         self._thread = self._loop = self._task = None
         if thread is not None and loop is not None and task is not None and self._pid == os.getpid():
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(task.cancel)
-            thread.join()
+            # A client of Kafka that is just starting or stopping may swallow a cancellation.
+            while thread.is_alive():
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(task.cancel)
+                thread.join(_JOIN_SECONDS)
         self.close()
 
     async def ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a limit, as everywhere

@@ -1,7 +1,6 @@
 """Events into Kafka by commands: idempotent, and counted only when every in-sync replica has them."""
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,7 +9,6 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 
 from consent_ledger.domain.cloudevents import STRUCTURED
-from consent_ledger.domain.events import Event
 
 HEADERS: Final = (("content-type", STRUCTURED.encode()),)
 _UNDER_WAY_MAX: Final = 5_000
@@ -54,20 +52,3 @@ async def publishing(kafka: Mapping[str, Any], topic: str) -> AsyncIterator[Publ
         await publisher.flush()
     finally:
         await producer.stop()
-
-
-def key_of(event: Event) -> bytes:
-    """Name one of 4,096 buckets: one person's events stay in order, and nobody can be recognised by a record's key."""
-    if not event.identifiers:
-        return _bucket(event.id.hex)
-    identifier = event.identifiers[0][1]
-    return key_of_address(identifier.type, identifier.value)
-
-
-def key_of_address(type: str, value: str) -> bytes:
-    """Name the bucket of events about one address."""
-    return _bucket(f"{type}|{value}")
-
-
-def _bucket(stable: str) -> bytes:
-    return hashlib.sha256(stable.encode("utf-8", "surrogatepass")).hexdigest()[:3].encode()
