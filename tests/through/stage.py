@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import builders
 from api.served import Api, served
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.identifiers import normalise_or_raw
@@ -36,8 +37,8 @@ class Stage:
     # Where every row that was compared with the topic stands.
     _compared: int = field(default=0)
 
-    def set_clock(self, now: datetime) -> None:
-        """Say what time it is, to all services."""
+    def set_clock(self, now: datetime | None) -> None:
+        """Say what time it is, to all services; None: they go by the clock again."""
         self.api.clock.instant = self.home.clock.instant = now
 
     @property
@@ -45,11 +46,14 @@ class Stage:
         """What time it is."""
         return self.home.clock.now()
 
-    async def record(self, *events: Json) -> list[Place]:
+    async def record(self, *events: Json) -> None:
         """Publish events, alternately on the two partitions, and wait until they are entries."""
-        places = [await self.home.publish(event, shard=1 + number % 2) for number, event in enumerate(events)]
+        sent = []
+        for number, event in enumerate(events):
+            topic, partition = self.home.partition(1 + number % 2)
+            sent.append(await self.home.producer.send(topic, builders.encode(event), partition=partition))
+        places = [Place(1 + one.partition, one.offset) for one in await asyncio.gather(*sent)]
         await self.home.recorded(*places, service=self.recorder)
-        return places
 
     async def settle(self) -> None:
         """Wait until all that is recorded or due is in the view and read from the topic, and all know the time."""
@@ -62,7 +66,7 @@ class Stage:
         return bool(row["there"]) and self.reader.watermark >= self.now
 
     async def _has_settled(self) -> bool:
-        return not await view.has_news(self.home.superuser, self.now)
+        return not await view.has_news(self.home.superuser, self.home.clock)
 
     async def _is_read(self) -> bool:
         rows = await self.home.fetch("SELECT controller, type, hash, seq FROM view WHERE seq > $1", self._compared)
@@ -104,11 +108,11 @@ class Stage:
         said: Answer | None = answers.get(question["purpose"], {}).get(question["channel"])
         return NO if said is None else Told(said.allow, said.reason)
 
-    def from_topic(self, questions: Sequence[Json]) -> list[Told]:
+    def from_topic(self, questions: Sequence[Json], now: datetime | None = None) -> list[Told]:
         """What a reader of the topic makes of it."""
         return [
             self.reader.answer(
-                self.now, question["controller"], *normal(question)[0], question["purpose"], question["channel"]
+                now or self.now, question["controller"], *normal(question)[0], question["purpose"], question["channel"]
             )
             for question in questions
         ]
@@ -125,14 +129,23 @@ def _key(controller: str, kind: str, hash_: bytes) -> str:
 
 @asynccontextmanager
 async def staged(
-    kafka: str, postgres: str, template: str, path: Path, *, register: Json, begin: datetime, **settings: Any
+    kafka: str,
+    postgres: str,
+    template: str,
+    path: Path,
+    *,
+    register: Json,
+    begin: datetime,
+    with_viewer: bool = True,
+    **settings: Any,
 ) -> AsyncIterator[Stage]:
-    """Run everything from an instant on, with a register in force."""
+    """Run everything from an instant on, with a register in force; the viewer only if wanted."""
     async with AsyncExitStack() as stack:
         home = await stack.enter_async_context(installation(kafka, postgres, template, path, **settings))
         home.clock.instant = begin
         recorder = await stack.enter_async_context(serving(home.recorder().run()))
-        await stack.enter_async_context(serving(Viewer(home.settings, home.keks, home.clock).run()))
+        if with_viewer:
+            await stack.enter_async_context(serving(Viewer(home.settings, home.keks, home.clock).run()))
         await stack.enter_async_context(serving(Relay(home.settings, home.keks, SettableClock()).run()))
         api = await stack.enter_async_context(served(home, barrier_ms=10_000))
         await home.recorded(await home.load_register(register), service=recorder)

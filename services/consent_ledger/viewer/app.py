@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from prometheus_client import Counter, Gauge
@@ -86,7 +86,7 @@ class Viewer:
             if now - renewed > self._settings.lease_seconds / 4:
                 await view.renew(connection, epoch, self._lease)
                 renewed = now
-            if await view.has_news(connection, self._clock.now()):
+            if await view.has_news(connection, self._clock):
                 async with connection.transaction():
                     await self._fold(connection, epoch, placer)
             else:
@@ -94,9 +94,9 @@ class Viewer:
 
     async def _fold(self, connection: Connection, epoch: int, placer: Placer) -> None:
         head = await view.open_head(connection, epoch)
-        now = self._clock.now(head.now)
         entries = await self._read(connection, head)
         await self._use_register(connection, head, entries)
+        now = self._move_time(head)
         placed = await placer.place(connection, entries, head.applied)
         revisit = await view.due(connection, now, _DUE_MAX)
         revisit += await self._sweep(connection, head)
@@ -107,6 +107,19 @@ class Viewer:
         await view.put(connection, head, changes, self._lease)
         FOLDED.inc(len(entries))
         CHANGED.inc(len(changes.rows))
+
+    def _move_time(self, head: Head) -> datetime:
+        """Return the instant to decide for. It never falls: what time has ended stays ended under another clock.
+
+        Unless the clock was set back: then all is decided anew, for answers that time gave too early are wrong.
+        """
+        now = self._clock.now(head.now)
+        if view.was_set_back(now, head.instant):
+            log.warning("the clock was set back", extra={"seconds": (head.instant - now).total_seconds()})
+            head.sweep_controllers, head.sweep_from = sorted(self._register.controllers), 0
+            head.instant = now
+        head.instant = max(now, head.instant)
+        return head.instant
 
     async def _read(self, connection: Connection, head: Head) -> list[Entry]:
         """Read the next entries of every shard and move `applied` past them."""
