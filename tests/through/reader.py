@@ -48,6 +48,7 @@ class Reader:
         self.keys = keys
         self.records: dict[str, dict[str, Any]] = {}
         self.history: dict[str, list[dict[str, Any]]] = {}
+        self._dates: dict[str, dict[int, dict[str, Any]]] = {}
         self._watermarks = dict.fromkeys(range(partitions), _NOTHING)
 
     def take(self, partition: int, key: str, value: bytes | None) -> None:
@@ -55,7 +56,10 @@ class Reader:
         assert value is not None, "the topic carries no tombstones"
         said = json.loads(value)
         if key == "!watermark":
-            self._watermarks[partition] = max(self._watermarks[partition], datetime.fromisoformat(said["instant"]))
+            self._watermarks[partition] = datetime.fromisoformat(said["instant"])
+            return
+        if key.startswith("!dnc/"):
+            self._dates.setdefault(key, {})[partition] = said
             return
         known = self.records.get(key)
         if known is None or said["version"] > known["version"]:
@@ -88,7 +92,16 @@ class Reader:
             return NO
         if said["allow"] and "valid_until" in said and datetime.fromisoformat(said["valid_until"]) <= now:
             return NO
+        if said["allow"] and "needs_dnc" in said and not self._is_fresh(said["needs_dnc"], now):
+            return Told(allow=False, reason="DNC_STALE")
         return Told(said["allow"], said["reason"])
+
+    def _is_fresh(self, register: str, now: datetime) -> bool:
+        """Tell whether a do-not-call register may be used, on whichever partition an address is."""
+        dates = self._dates.get(f"!dnc/{register}", {})
+        return len(dates) == len(self._watermarks) and all(
+            now < datetime.fromisoformat(one["valid_until"]) for one in dates.values()
+        )
 
 
 @asynccontextmanager

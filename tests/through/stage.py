@@ -1,7 +1,8 @@
 """A whole installation under one clock, and the three ways in which it says whether an address may be used."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,7 @@ from api.served import Api, served
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.register import Register
-from consent_ledger.domain.suppression import PURPOSES, Answer, expand
+from consent_ledger.domain.suppression import CALL_REGISTER, PURPOSES, Answer, expand
 from consent_ledger.relay.app import Relay
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import keys, view
@@ -66,10 +67,13 @@ class Stage:
         return bool(row["there"]) and self.reader.watermark >= self.now
 
     async def _has_settled(self) -> bool:
-        return not await view.has_news(self.home.superuser, self.home.clock)
+        untold = await self.home.fetch("SELECT FROM dnc_snapshot WHERE state = 'active' AND NOT announced")
+        return not untold and not await view.has_news(self.home.superuser, self.home.clock)
 
     async def _is_read(self) -> bool:
-        rows = await self.home.fetch("SELECT controller, type, hash, seq FROM view WHERE seq > $1", self._compared)
+        rows = await self.home.fetch(
+            "SELECT controller, type, hash, seq FROM view WHERE seq > $1 AND type <> $2", self._compared, CALL_REGISTER
+        )
         for row in rows:
             said = self.reader.records.get(_key(row["controller"], row["type"], row["hash"]))
             if said is None or said["version"] < row["seq"]:
@@ -98,15 +102,25 @@ class Stage:
             "SELECT hash, decisions FROM view WHERE hash = ANY($1)", [hash_ for _, hash_ in asked]
         )
         known = {row["hash"]: row["decisions"] for row in rows}
+        dates = await self.home.fetch("SELECT controller, decisions FROM view WHERE type = $1", CALL_REGISTER)
+        fresh = {
+            row["controller"]
+            for row in dates
+            if self.now < datetime.fromisoformat(json.loads(row["decisions"])["valid_until"])
+        }
         return [
-            self._of_row(question, kind, known.get(hash_, b"{}"))
+            self._of_row(question, kind, known.get(hash_, b"{}"), fresh)
             for question, (kind, hash_) in zip(questions, asked, strict=True)
         ]
 
-    def _of_row(self, question: Json, kind: str, decisions: bytes) -> Told:
+    def _of_row(self, question: Json, kind: str, decisions: bytes, fresh: Collection[str]) -> Told:
         answers = expand(self.register, question["controller"], kind, decisions)
         said: Answer | None = answers.get(question["purpose"], {}).get(question["channel"])
-        return NO if said is None else Told(said.allow, said.reason)
+        if said is None:
+            return NO
+        if said.allow and said.needs_dnc is not None and said.needs_dnc not in fresh:
+            return Told(allow=False, reason="DNC_STALE")
+        return Told(said.allow, said.reason)
 
     def from_topic(self, questions: Sequence[Json], now: datetime | None = None) -> list[Told]:
         """What a reader of the topic makes of it."""

@@ -19,8 +19,6 @@ from through.stage import Stage, staged
 
 FILES: Final = sorted((Path(__file__).parents[2] / "deploy" / "registers").glob("*.json"))
 QUESTIONS_MAX: Final = 10_000
-# Snapshots that come within the event.
-HAS_SNAPSHOTS: Final = False
 
 
 class Asked(NamedTuple):
@@ -62,7 +60,7 @@ async def walked(kafka: str, postgres: str, template: str, tmp_path_factory: pyt
 
 def _walk(register: dict[str, Any]) -> tuple[list[Asked], list[walk.Event]]:
     asked: list[Asked] = []
-    events = [walk.snapshot("dncm-feed", name) for name in register["dnc_registers"]] if HAS_SNAPSHOTS else []
+    events = [walk.snapshot("dncm-feed", name) for name in register["dnc_registers"]]
     for number, (controller, purposes, state) in enumerate(walk.steps(register)):
         person = walk.Person(
             f"p{number}@example.be", f"+3247{number:07}", f"BE 1000 BRUSSEL, MARKT {number}", f"d-{number}",
@@ -75,18 +73,12 @@ def _walk(register: dict[str, Any]) -> tuple[list[Asked], list[walk.Event]]:
                 state,
                 {"controller": controller, "subject": [person.on(channel)], "purpose": purpose["id"],
                  "channel": channel},
-                _expected(purpose, channel, state, again),
+                walk.expected(purpose, channel, state, again),
             )
             for purpose in purposes
             for channel in purpose["channels"]
         ]  # fmt: skip
     return asked, events
-
-
-def _expected(purpose: walk.Purpose, channel: str, state: str, again: str | None) -> str:
-    code = walk.expected(purpose, channel, state, again)
-    is_called = channel == "phone" and purpose.get("dnc")
-    return "DNC_STALE" if is_called and not HAS_SNAPSHOTS and code in walk.ALLOWED else code
 
 
 async def _ask(stage: Stage, asked: Sequence[Asked]) -> Walked:

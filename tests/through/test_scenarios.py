@@ -18,8 +18,6 @@ from through.stage import Stage, staged
 from through.world import Expectation, World, scenarios, world
 
 BEGIN: Final = datetime(2018, 1, 1, tzinfo=UTC)
-PENDING: Final = frozenset({"S163", "S165", "S167", "S168", "S169", "S170", "S197", "S223", "S286"})
-"""Scenarios whose answers need a do-not-call snapshot that came within the event."""
 
 GATES: Final = frozenset({"UNKNOWN_CONTROLLER", "UNKNOWN_PURPOSE", "CHANNEL_NOT_COVERED", "NO_ADDRESS"})
 
@@ -48,7 +46,7 @@ class Journey:
 @pytest.fixture(scope="module")
 async def journey(kafka: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Journey:
     """Take all scenarios through one installation."""
-    told, made = world(one for one in scenarios() if one["id"] not in PENDING), Journey()
+    told, made = world(scenarios()), Journey()
     path = tmp_path_factory.mktemp("through")
     async with staged(kafka, postgres, template, path, register=told.register, begin=BEGIN) as stage:
         for now in told.instants():
@@ -93,6 +91,6 @@ def test_every_expectation_is_checked_and_most_in_all_ways(journey: Journey) -> 
     ways = Counter(one for answers in journey.told.values() for one, _ in answers)
 
     print({way: len(answers) for way, answers in journey.told.items()})  # noqa: T201 - seen with -rP
-    every = world(one for one in scenarios() if one["id"] not in PENDING).expectations
+    every = world(scenarios()).expectations
     assert len(ways) == len(every)
     assert sum(count == len(journey.told) for count in ways.values()) > 0.8 * len(every)

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -18,6 +18,7 @@ from consent_ledger.api.problems import ProblemError, forbidden
 from consent_ledger.api.questions import Question
 from consent_ledger.domain import durations
 from consent_ledger.domain import register as registers
+from consent_ledger.domain.decision import CallRegisters
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.register import Register
 from consent_ledger.runtime.clock import Clock
@@ -64,6 +65,7 @@ class _Read(NamedTuple):
     said: list[list[Said] | None]
     facts: dict[int, list[Fact]]
     ground: Ground
+    calls: Mapping[str, CallRegisters]
     known: str | None
     horizon: datetime | None
 
@@ -99,7 +101,11 @@ class Decisions:
         for index, (one, said) in enumerate(zip(read.asked, read.said, strict=True)):
             if index % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
-            found = answers.from_dossiers(one, read.ground, read.facts[index]) if said is None else said
+            if said is None:
+                calls = read.calls.get(one.controller)
+                found = answers.from_dossiers(one, read.ground, read.facts[index], calls)
+            else:
+                found = said
             items.append(answers.item(one, found, read.ground.register))
         return Answered(decisions=items, known=read.known, horizon=read.horizon)
 
@@ -111,7 +117,7 @@ class Decisions:
         except BehindError:
             prepared = _prepare(asked, self._rules)
             ground = Ground(self._rules.register, {}, {}, 0)
-            return _Read(prepared, [answers.refuse(one, "STALE") for one in prepared], {}, ground, None, None)
+            return _Read(prepared, [answers.refuse(one, "STALE") for one in prepared], {}, ground, {}, None, None)
 
     async def _rules_of(self, connection: Connection, version: int) -> _Rules:
         """Return the register of a snapshot, and the keys of its controllers, which were there before it."""
@@ -131,9 +137,11 @@ class Decisions:
             said: list[list[Said] | None] = [answers.refuse(one, "STALE") for one in prepared]
         else:
             said = [answers.from_view(one, ground) for one in prepared]
-        facts = await _facts(snapshot, {index: prepared[index] for index, one in enumerate(said) if one is None})
+        open_ = {index: prepared[index] for index, one in enumerate(said) if one is None}
+        facts = await _facts(snapshot, open_)
+        calls = await _calls(snapshot, open_.values())
         horizon = snapshot.horizon if snapshot.horizon > _NO_HORIZON else None
-        return _Read(prepared, said, facts, ground, _known(snapshot), horizon)
+        return _Read(prepared, said, facts, ground, calls, _known(snapshot), horizon)
 
 
 def _prepare(asked: Sequence[Question], rules: _Rules) -> list[Asked]:
@@ -154,6 +162,14 @@ async def _facts(snapshot: Snapshot, asked: dict[int, Asked]) -> dict[int, list[
         mine: dict[int, Dossier] = dict(dossiers[token] for token in found if token in dossiers)
         facts[index] = [fact for dossier in mine.values() for fact in dossier.facts]
     return facts
+
+
+async def _calls(snapshot: Snapshot, asked: Iterable[Asked]) -> Mapping[str, CallRegisters]:
+    """Return, by controller, what do-not-call registers say of the numbers asked about."""
+    phones = [(one.controller, token) for one in asked for kind, token in one.addresses or () if kind == "phone"]
+    if not phones:
+        return {}
+    return await snapshot.call_histories({controller for controller, _ in phones}, {token for _, token in phones})
 
 
 def _known(snapshot: Snapshot) -> str:

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+from consent_ledger.domain.calls import CallHistory
 from consent_ledger.domain.facts import Dossier
 from consent_ledger.runtime.postgres import Connection
-from consent_ledger.store import statements
+from consent_ledger.store import dnc, statements
 from consent_ledger.store.view import StoredRow
 
 _SQL = statements.load(__file__)
@@ -50,6 +51,17 @@ class Snapshot:
         """Return id and facts of the dossiers that addresses belong to; addresses without one are missing."""
         rows = await self._connection.fetch(_SQL["dossiers"], list(hashes))
         return {row[0]: (row[1], Dossier.loads(row[2])) for row in rows}
+
+    async def call_histories(
+        self, controllers: Collection[str], phones: Collection[bytes]
+    ) -> dict[str, dict[str, CallHistory]]:
+        """Return, by controller and do-not-call register, what is known of these numbers."""
+        steps = await dnc.steps(self._connection, controllers)
+        changes = await dnc.changes(self._connection, phones) if steps else {}
+        found: dict[str, dict[str, CallHistory]] = {}
+        for (register, controller), of_one in steps.items():
+            found.setdefault(controller, {})[register] = CallHistory(of_one, changes)
+        return found
 
 
 @asynccontextmanager
