@@ -3,7 +3,7 @@
 Seen to fail: no barrier; a view that is behind answered from; the horizon not looked at; the version that a purpose
 needs not looked at; a yes used beyond its end; `at` passed over, with and without the dossiers; only the first address,
 or its dossier, looked at; an address that is none let pass; addresses not normalised; the register kept when a new one
-is in force; answers out of order; 10,001 questions; what was sent quoted; `as_of` passed over; every no called final;
+is in force; answers out of order; 10,001 questions; what was sent quoted; every no called final;
 the place of the first entry for the last; open questions answered for channels that the address cannot serve.
 """
 
@@ -227,12 +227,6 @@ async def test_other_malformed_bodies_are_told_apart(api: Api) -> None:
     ]
 
     assert statuses == [400, 400, 400, 422, 422, 422, 422]
-
-
-async def test_knowledge_of_another_instant_is_not_answered(api: Api) -> None:
-    answer = await api.ask(question(), as_of="2026-03-01T09:00:00Z")
-
-    assert (answer.status_code, answer.json()["type"]) == (422, "urn:consent-ledger:problem:invalid")
 
 
 async def test_ten_thousand_questions_are_answered_and_one_more_is_413(api: Api) -> None:

@@ -91,9 +91,11 @@ class Stage:
         # What is asked of a controller that is not registered finds nothing, whatever the key.
         return self.keys.get(question["controller"], b"unregistered")
 
-    async def from_http(self, questions: Sequence[Json]) -> list[Told]:
+    async def from_http(self, questions: Sequence[Json], **more: Any) -> list[Told]:
         """What the API says."""
-        return [Told(said["allow"], said["reason"]) for said in await self.api.decide(*questions)]
+        answer = await self.api.ask(*questions, **more)
+        assert answer.status_code == 200, answer.text
+        return [Told(said["allow"], said["reason"]) for said in answer.json()["decisions"]]
 
     async def from_view(self, questions: Sequence[Json]) -> list[Told]:
         """What the view's row of each address says, or what holds where it has none."""

@@ -22,7 +22,8 @@ BEGIN: Final = datetime(2018, 1, 1, tzinfo=UTC)
 GATES: Final = frozenset({"UNKNOWN_CONTROLLER", "UNKNOWN_PURPOSE", "CHANNEL_NOT_COVERED", "NO_ADDRESS"})
 
 Way: TypeAlias = str
-VIEW, HTTP, TOPIC, PAST, LEDGER = "view", "HTTP", "topic", "HTTP with at", "ledger read back"
+VIEW, HTTP, TOPIC = "view", "HTTP", "topic"
+PAST, AUDIT, LEDGER = "HTTP with at", "HTTP with at and as_of", "ledger read back"
 
 
 class Journey:
@@ -53,6 +54,7 @@ async def journey(kafka: str, postgres: str, template: str, tmp_path_factory: py
             stage.set_clock(now)
             await stage.record(*(one.event for one in told.recorded if one.recorded_at == now))
             await _ask(stage, told, made, now)
+        await _ask_auditor(stage, told, made)
         _ask_the_ledger(stage, await replay(stage.home), told, made)
     return made
 
@@ -71,6 +73,14 @@ async def _ask(stage: Stage, told: World, made: Journey, now: datetime) -> None:
     made.note(TOPIC, single, stage.from_topic([one.question for one in single]))
 
 
+async def _ask_auditor(stage: Stage, told: World, made: Journey) -> None:
+    await stage.settle()
+    for as_of in sorted({one.as_of for one in told.expectations}):
+        asked = [one for one in told.expectations if one.as_of == as_of]
+        questions = [{**one.question, "at": one.at.isoformat()} for one in asked]
+        made.note(AUDIT, asked, await stage.from_http(questions, as_of=as_of.isoformat()))
+
+
 def _ask_the_ledger(stage: Stage, replayed: Replayed, told: World, made: Journey) -> None:
     for one in told.expectations:
         said = one.question
@@ -80,7 +90,7 @@ def _ask_the_ledger(stage: Stage, replayed: Replayed, told: World, made: Journey
         made.note(LEDGER, [one], [Told(decision.allow, decision.reason)])
 
 
-@pytest.mark.parametrize("way", [VIEW, HTTP, TOPIC, PAST, LEDGER])
+@pytest.mark.parametrize("way", [VIEW, HTTP, TOPIC, PAST, AUDIT, LEDGER])
 def test_a_scenario_is_answered_as_expected(journey: Journey, way: Way) -> None:
     assert journey.told[way]
 

@@ -185,11 +185,11 @@ async def test_the_time_of_the_database_counts_whatever_a_viewer_has_for_a_clock
 
 
 class SlowMachine:
-    """The clock of a service on a machine that is an hour behind."""
+    """The clock of a service on a machine that is some minutes behind."""
 
     def now(self, database_now: datetime | None = None) -> datetime:
         """As the clock of production."""
-        return SystemClock().now(database_now) - (timedelta(hours=1) if database_now is None else timedelta())
+        return SystemClock().now(database_now) - (timedelta(minutes=4) if database_now is None else timedelta())
 
 
 async def says(stage: Stage, question: dict[str, Any], reason: str) -> bool:

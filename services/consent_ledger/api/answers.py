@@ -169,9 +169,17 @@ def _micros(instant: str) -> int:
 
 
 def from_dossiers(
-    asked: Asked, ground: Ground, facts: Sequence[Fact], calls: CallRegisters | None = None
+    asked: Asked,
+    ground: Ground,
+    facts: Sequence[Fact],
+    calls: CallRegisters | None = None,
+    *,
+    as_of: int | None = None,
 ) -> list[Said]:
-    """Decide on all facts of the dossiers of the addresses asked about, and on what `calls` say of numbers."""
+    """Decide on all facts of the dossiers of the addresses asked about, and on what `calls` say of numbers.
+
+    `as_of`: nothing recorded later counts (microseconds).
+    """
     if len(facts) > FACTS_MAX:
         return refuse(asked, "UNAVAILABLE")
     last = max(facts, key=lambda fact: (fact.recorded, fact.place), default=None)
@@ -182,18 +190,20 @@ def from_dossiers(
         at = ground.now if asked.at is None else asked.at
         decision = decide(
             ground.register, facts, controller=asked.controller, identifiers=asked.addresses or (),
-            purpose=purpose or "", channel=channel or "", at=at, dnc=calls,
+            purpose=purpose or "", channel=channel or "", at=at, as_of=as_of, dnc=calls,
         )  # fmt: skip
-        said.append(Said(answer(_while_fresh(decision, ground.register, calls, at)), place, recorded_at))
+        said.append(Said(answer(_while_fresh(decision, ground.register, calls, at, as_of)), place, recorded_at))
     return said
 
 
-def _while_fresh(decision: Decision, register: Register, calls: CallRegisters | None, at: int) -> Decision:
+def _while_fresh(
+    decision: Decision, register: Register, calls: CallRegisters | None, at: int, as_of: int | None
+) -> Decision:
     """End a yes that needs a do-not-call register when its snapshot will be too old, if nothing ends it before."""
     name = decision.needs_dnc
     if not decision.allow or name is None or calls is None:
         return decision
-    snapshot_at = calls[name].look_up(b"", at, durations.NEVER).snapshot_at
+    snapshot_at = calls[name].look_up(b"", at, durations.NEVER if as_of is None else as_of).snapshot_at
     assert snapshot_at is not None  # noqa: S101 - without a snapshot the decision is a no
     stale = durations.after(snapshot_at, register.call_registers[name])
     until = stale if decision.valid_until is None else min(stale, decision.valid_until)

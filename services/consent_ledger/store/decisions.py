@@ -43,6 +43,11 @@ class Snapshot:
         rows = await self._connection.fetch(_SQL["needs"], list(controllers))
         return {(row[0], row[1]): row[2] for row in rows}
 
+    async def register_version_at(self, instant: datetime) -> int:
+        """Return the version of the register that was in force at an instant; 0: none was."""
+        version: int = await self._connection.fetchval(_SQL["register_version_at"], instant)
+        return version
+
     async def rows(self, hashes: Collection[bytes]) -> dict[bytes, StoredRow]:
         """Return the rows of addresses that have one."""
         return {row[0]: StoredRow(*row[1:]) for row in await self._connection.fetch(_SQL["rows"], list(hashes))}
