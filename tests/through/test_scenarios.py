@@ -3,6 +3,9 @@
 All scenarios happen in one installation and one time. The clock goes once from the first instant to the last; whatever
 is recorded then is published then, and a question is put when the clock stands at its instant. What only later
 knowledge can answer is put to HTTP with `at`, when everything is known that may be, and to the ledger's entries alone.
+
+Seen to fail: `at` passed over; records of the topic without what is the address's own; personal fields on which rules
+rest not read; what is due not decided.
 """
 
 from collections import Counter, defaultdict
