@@ -2,6 +2,8 @@
 
 One installation holds all companies; in every state of the overview there is somebody of each company's own. What must
 be answered is written in `walk`, and computed by nothing of the product.
+
+Seen to fail: channels lost on the way to the dossier; a row of the view read in part.
 """
 
 import json

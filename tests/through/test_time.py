@@ -2,7 +2,7 @@
 
 Seen to fail: what is due not decided; `valid_until` passed over by HTTP, or never said; changes by time kept from the
 topic; the view's time falling with another viewer's clock; a clock that was set back changing nothing; a horizon that
-stays ahead of such a clock; the machine's clock asked whether anything is due; due dates looked for without their index.
+stays ahead of such a clock; the machine's clock asked whether anything is due; due dates looked for without an index.
 """
 
 import json
