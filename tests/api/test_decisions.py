@@ -3,7 +3,7 @@
 Seen to fail: no barrier; a view that is behind answered from; the horizon not looked at; the version that a purpose
 needs not looked at; a yes used beyond its end; `at` passed over, with and without the dossiers; only the first address,
 or its dossier, looked at; an address that is none let pass; addresses not normalised; the register kept when a new one
-is in force; answers out of order; 10,001 questions; what was sent quoted; `as_of` passed over; every no called final;
+is in force; answers out of order; 10,001 questions; what was sent quoted; every no called final;
 the place of the first entry for the last; open questions answered for channels that the address cannot serve.
 """
 
@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from api.served import Api, question, served
 from builders import email, given, linked, objected, withdrawn
 from consent_ledger.domain.suppression import rfc3339
-from running import Installation, until
+from running import Installation
 
 Address = Callable[[], str]
 
@@ -229,12 +229,6 @@ async def test_other_malformed_bodies_are_told_apart(api: Api) -> None:
     assert statuses == [400, 400, 400, 422, 422, 422, 422]
 
 
-async def test_knowledge_of_another_instant_is_not_answered(api: Api) -> None:
-    answer = await api.ask(question(), as_of="2026-03-01T09:00:00Z")
-
-    assert (answer.status_code, answer.json()["type"]) == (422, "urn:consent-ledger:problem:invalid")
-
-
 async def test_ten_thousand_questions_are_answered_and_one_more_is_413(api: Api) -> None:
     answer = await api.ask(*[question()] * 10_000)
     too_many = await api.ask(*[question()] * 10_001)
@@ -304,23 +298,16 @@ async def test_a_horizon_older_than_the_limit_is_no_to_everything_for_the_moment
     assert [(brief(one), one["final"]) for one in (stale, other)] == [((False, "STALE"), False)] * 2
 
 
-async def there_is_a_horizon(installed: Installation) -> bool:
-    return bool((await installed.fetch("SELECT instant > 'epoch' FROM consent.horizon"))[0][0])
-
-
 async def test_a_yes_that_time_has_ended_is_decided_anew(api: Api, address: Address) -> None:
     person, now = address(), datetime.now(UTC)
     (recorded,) = await api.recorded(given(email(person), purposes=["week"], time=now.isoformat()))
     (before,) = await api.decide(question(person, purpose="week"))
 
-    superuser, then = api.installation.superuser, now + timedelta(days=7)
+    then = now + timedelta(days=7)
     # The viewer's clock has not moved, so the stored yes is still there.
-    await superuser.execute("UPDATE consent.horizon SET instant = $1", then)
-    api.clock.instant = then
-    (after,) = await api.decide(question(person, purpose="week"))
-    api.clock.instant = None
-    await superuser.execute("UPDATE consent.horizon SET instant = 'epoch'")
-    await until(lambda: there_is_a_horizon(api.installation))
+    async with served(api.installation, max_staleness=timedelta(days=8).total_seconds()) as patient:
+        patient.clock.instant = then
+        (after,) = await patient.decide(question(person, purpose="week"))
 
     assert recorded["status"] == "entry"
     assert brief(before) == (True, "CONSENT")

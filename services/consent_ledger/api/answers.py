@@ -9,7 +9,7 @@ import msgspec
 
 from consent_ledger.api.questions import Question, normalised
 from consent_ledger.domain import durations
-from consent_ledger.domain.decision import ADDRESS_OF, decide
+from consent_ledger.domain.decision import ADDRESS_OF, CallRegisters, Decision, decide
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
@@ -139,7 +139,8 @@ def from_view(asked: Asked, ground: Ground) -> list[Said] | None:
     said = []
     for purpose, channel in asked.pairs:
         stored = usual.get(purpose or "", {}).get(channel or "")
-        if stored is None:
+        if stored is None or stored.needs_dnc is not None:
+            # A listing counts from the commit that brings it, before the rows of its numbers are made again.
             return None
         one = Said(stored) if row is None else _from_row(row, asked.controller, (purpose, channel), stored, ground)
         if one.answer.valid_until is not None and _micros(one.answer.valid_until) <= ground.now:
@@ -167,29 +168,46 @@ def _micros(instant: str) -> int:
     return durations.instant(instant)
 
 
-def from_dossiers(asked: Asked, ground: Ground, facts: Sequence[Fact]) -> list[Said]:
-    """Decide on all facts of the dossiers of the addresses asked about."""
+def from_dossiers(
+    asked: Asked,
+    ground: Ground,
+    facts: Sequence[Fact],
+    calls: CallRegisters | None = None,
+    *,
+    as_of: int | None = None,
+) -> list[Said]:
+    """Decide on all facts of the dossiers of the addresses asked about, and on what `calls` say of numbers.
+
+    `as_of`: nothing recorded later counts (microseconds).
+    """
     if len(facts) > FACTS_MAX:
         return refuse(asked, "UNAVAILABLE")
     last = max(facts, key=lambda fact: (fact.recorded, fact.place), default=None)
-    return [
-        Said(
-            answer(
-                decide(
-                    ground.register,
-                    facts,
-                    controller=asked.controller,
-                    identifiers=asked.addresses or (),
-                    purpose=purpose or "",
-                    channel=channel or "",
-                    at=ground.now if asked.at is None else asked.at,
-                )
-            ),
-            None if last is None else last.place,
-            None if last is None else from_micros(last.recorded),
-        )
-        for purpose, channel in asked.pairs
-    ]
+    place = None if last is None else last.place
+    recorded_at = None if last is None else from_micros(last.recorded)
+    said = []
+    for purpose, channel in asked.pairs:
+        at = ground.now if asked.at is None else asked.at
+        decision = decide(
+            ground.register, facts, controller=asked.controller, identifiers=asked.addresses or (),
+            purpose=purpose or "", channel=channel or "", at=at, as_of=as_of, dnc=calls,
+        )  # fmt: skip
+        said.append(Said(answer(_while_fresh(decision, ground.register, calls, at, as_of)), place, recorded_at))
+    return said
+
+
+def _while_fresh(
+    decision: Decision, register: Register, calls: CallRegisters | None, at: int, as_of: int | None
+) -> Decision:
+    """End a yes that needs a do-not-call register when its snapshot will be too old, if nothing ends it before."""
+    name = decision.needs_dnc
+    if not decision.allow or name is None or calls is None:
+        return decision
+    snapshot_at = calls[name].look_up(b"", at, durations.NEVER if as_of is None else as_of).snapshot_at
+    assert snapshot_at is not None  # noqa: S101 - without a snapshot the decision is a no
+    stale = durations.after(snapshot_at, register.call_registers[name])
+    until = stale if decision.valid_until is None else min(stale, decision.valid_until)
+    return msgspec.structs.replace(decision, valid_until=until)
 
 
 def item(asked: Asked, said: Sequence[Said], register: Register) -> Item | Several:

@@ -1,30 +1,33 @@
 """`POST /v1/decisions`: whether addresses may be used, as far as the ledger knew when it was asked."""
 
 import asyncio
-import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 from fastapi import Request, Response
 
-from consent_ledger.api import answers, questions
+from consent_ledger.api import answers, known, questions
 from consent_ledger.api.access import Access
 from consent_ledger.api.answers import Asked, Ground, Item, Said, Several
 from consent_ledger.api.body import json_response, read_body
 from consent_ledger.api.database import Database
+from consent_ledger.api.known import Known
 from consent_ledger.api.problems import ProblemError, forbidden
 from consent_ledger.api.questions import Question
 from consent_ledger.domain import durations
 from consent_ledger.domain import register as registers
+from consent_ledger.domain.decision import CallRegisters
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.register import Register
+from consent_ledger.domain.suppression import from_micros
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import keys, view
+from consent_ledger.store.api_keys import Scope
 from consent_ledger.store.decisions import BehindError, Snapshot, behind_barrier
 
 BODY_MAX_BYTES: Final = 8 * 1_048_576
@@ -32,7 +35,6 @@ ANSWERS_MAX: Final = 100_000
 
 # How many questions are worked on before other requests get their turn.
 _AT_A_TIME: Final = 50
-_KNOWN_FORMAT: Final = 1
 # Where the horizon stands before the view has caught up with Kafka once.
 _NO_HORIZON: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -58,14 +60,19 @@ class _Rules(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What was read in one snapshot: answers where the view was enough, facts for the other questions."""
+    """What was read in one snapshot: answers where the view was enough, facts for the other questions.
+
+    `as_of`: nothing recorded later counts (microseconds); None: everything counts that was read.
+    """
 
     asked: list[Asked]
     said: list[list[Said] | None]
     facts: dict[int, list[Fact]]
     ground: Ground
-    known: str | None
+    calls: Mapping[str, CallRegisters]
+    known: Known | None
     horizon: datetime | None
+    as_of: int | None = None
 
 
 class Decisions:
@@ -84,42 +91,50 @@ class Decisions:
 
     async def post(self, request: Request) -> Response:
         """Answer one request. What the key may not ask about is refused whole, whether it exists or not."""
-        key = await self._access.require(request, "decide")
+        key = await self._access.require(request)
         asked = questions.read(await read_body(request, BODY_MAX_BYTES))
-        if not all(map(key.acts_for, {question.controller for question in asked.questions})):
+        scope: Scope = "decide" if asked.as_of is None else "audit"
+        if scope not in key.scopes or not all(map(key.acts_for, {question.controller for question in asked.questions})):
             raise forbidden()
-        if asked.as_of is not None:
-            raise ProblemError(422, "invalid", "as_of is not answered here")
-        return json_response(await self.answer(asked.questions))
+        past = None if asked.as_of is None else known.read(asked.as_of)
+        return json_response(await self.answer(asked.questions, past))
 
-    async def answer(self, asked: Sequence[Question]) -> Answered:
-        """Answer questions from one snapshot, taken behind the barrier. Raises `ProblemError` 503, 413."""
-        read = await self._database.read(lambda connection: self._read(connection, asked))
+    async def answer(self, asked: Sequence[Question], past: Known | None = None) -> Answered:
+        """Answer questions from one snapshot, taken behind the barrier; by what was known in the past, if it says so.
+
+        Raises `ProblemError` 503, 422, 413.
+        """
+        read = await self._database.read(lambda connection: self._read(connection, asked, past))
         items: list[Item | Several] = []
         for index, (one, said) in enumerate(zip(read.asked, read.said, strict=True)):
             if index % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
-            found = answers.from_dossiers(one, read.ground, read.facts[index]) if said is None else said
+            if said is None:
+                calls = read.calls.get(one.controller)
+                found = answers.from_dossiers(one, read.ground, read.facts[index], calls, as_of=read.as_of)
+            else:
+                found = said
             items.append(answers.item(one, found, read.ground.register))
-        return Answered(decisions=items, known=read.known, horizon=read.horizon)
+        known_ = None if read.known is None else read.known.dumps()
+        return Answered(decisions=items, known=known_, horizon=read.horizon)
 
-    async def _read(self, connection: Connection, asked: Sequence[Question]) -> _Read:
+    async def _read(self, connection: Connection, asked: Sequence[Question], past: Known | None) -> _Read:
         try:
             async with behind_barrier(connection, self._patience) as snapshot:
+                if past is not None:
+                    return await self._read_past(connection, snapshot, asked, past)
                 rules = await self._rules_of(connection, snapshot.register_version)
                 return await self._read_snapshot(snapshot, rules, _prepare(asked, rules))
         except BehindError:
             prepared = _prepare(asked, self._rules)
             ground = Ground(self._rules.register, {}, {}, 0)
-            return _Read(prepared, [answers.refuse(one, "STALE") for one in prepared], {}, ground, None, None)
+            return _Read(prepared, [answers.refuse(one, "STALE") for one in prepared], {}, ground, {}, None, None)
 
     async def _rules_of(self, connection: Connection, version: int) -> _Rules:
         """Return the register of a snapshot, and the keys of its controllers, which were there before it."""
         rules = self._rules
         if version != rules.register.version:
-            found = await keys.controller_keys(connection, self._keks)
-            register = registers.compile(await view.register(connection, version), version)
-            self._rules = rules = _Rules(register, {controller: key.key for controller, key in found.items()})
+            self._rules = rules = await _rules(connection, self._keks, version)
         return rules
 
     async def _read_snapshot(self, snapshot: Snapshot, rules: _Rules, prepared: list[Asked]) -> _Read:
@@ -131,9 +146,38 @@ class Decisions:
             said: list[list[Said] | None] = [answers.refuse(one, "STALE") for one in prepared]
         else:
             said = [answers.from_view(one, ground) for one in prepared]
-        facts = await _facts(snapshot, {index: prepared[index] for index, one in enumerate(said) if one is None})
+        open_ = {index: prepared[index] for index, one in enumerate(said) if one is None}
+        facts = await _facts(snapshot, open_)
+        calls = await _calls(snapshot, open_.values())
         horizon = snapshot.horizon if snapshot.horizon > _NO_HORIZON else None
-        return _Read(prepared, said, facts, ground, _known(snapshot), horizon)
+        rests_on = Known(ground.now, tuple(snapshot.applied), rules.register.version)
+        return _Read(prepared, said, facts, ground, calls, rests_on, horizon)
+
+    async def _read_past(
+        self, connection: Connection, snapshot: Snapshot, asked: Sequence[Question], past: Known
+    ) -> _Read:
+        """Read what was known then. A dossier holds all that its parts held before they were joined."""
+        if not past.is_within(snapshot.applied) or past.instant > durations.instant(self._clock.now(snapshot.now)):
+            raise ProblemError(422, "invalid", "as_of is later than anything that is known")
+        version = past.register_version
+        if version is None:
+            version = await snapshot.register_version_at(from_micros(past.instant))
+        rules = await _rules(connection, self._keks, version)
+        prepared = _prepare(asked, rules)
+        said = [answers.refuse(one, "NO_ADDRESS") if one.addresses is None else None for one in prepared]
+        everything = await _facts(snapshot, dict(enumerate(prepared)))
+        facts = {index: [one for one in found if past.holds(one)] for index, found in everything.items()}
+        # What was recorded in the order of the places that were known may be dated after the instant.
+        as_of = max([past.instant, *(one.recorded for found in facts.values() for one in found)])
+        ground = Ground(rules.register, {}, {}, past.instant)
+        calls = await _calls(snapshot, prepared)
+        return _Read(prepared, said, facts, ground, calls, past, None, as_of)
+
+
+async def _rules(connection: Connection, keks: KeyEncryptionKeys, version: int) -> _Rules:
+    found = await keys.controller_keys(connection, keks)
+    register = registers.compile(await view.register(connection, version) if version else {}, version)
+    return _Rules(register, {controller: key.key for controller, key in found.items()})
 
 
 def _prepare(asked: Sequence[Question], rules: _Rules) -> list[Asked]:
@@ -156,5 +200,9 @@ async def _facts(snapshot: Snapshot, asked: dict[int, Asked]) -> dict[int, list[
     return facts
 
 
-def _known(snapshot: Snapshot) -> str:
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode((_KNOWN_FORMAT, snapshot.applied))).decode().rstrip("=")
+async def _calls(snapshot: Snapshot, asked: Iterable[Asked]) -> Mapping[str, CallRegisters]:
+    """Return, by controller, what do-not-call registers say of the numbers asked about."""
+    phones = [(one.controller, token) for one in asked for kind, token in one.addresses or () if kind == "phone"]
+    if not phones:
+        return {}
+    return await snapshot.call_histories({controller for controller, _ in phones}, {token for _, token in phones})

@@ -38,10 +38,14 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a request."""
+    """The body of a request.
+
+    `as_of`: answer by what was known then, an instant of recording or the `known` of an earlier answer, and for then
+    unless `at` says otherwise. Needs the scope audit.
+    """
 
     questions: list[Question]
-    as_of: Instant | None = None
+    as_of: Annotated[str, Meta(min_length=1, max_length=20_000)] | None = None
 
 
 class _Counted(msgspec.Struct, frozen=True):

@@ -99,7 +99,7 @@ async def _look_at_kafka(checkup: Checkup, settings: Settings) -> dict[int, int]
         missing = {one.topic for one in differences if one.setting == "partitions" and one.found is None}
         ends = {} if missing else await _ends(settings)
     except (MissingSettingError, KafkaError, OSError, TimeoutError) as error:
-        _away(checkup, checkup.kafka, f"Kafka does not answer: {_why(error)}; look at CONSENT_KAFKA_BOOTSTRAP_SERVERS")
+        _away(checkup, checkup.kafka, f"Kafka does not answer: {_why(error)}; look at {settings.kafka_settings}")
         return {}
     checkup.kafka = {"reachable": True, "bootstrap_servers": settings.kafka_bootstrap_servers}
     checkup.topics = [difference_data(difference) for difference in differences]

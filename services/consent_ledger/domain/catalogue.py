@@ -322,3 +322,6 @@ FIVE_REFUSALS: Final = frozenset(
 
 CONTROL_TYPES: Final = frozenset({"register-loaded", "purpose-registered"})
 """The types that are accepted on the control topic only."""
+
+CALL_SNAPSHOT: Final = "preference-register-imported"
+"""The type that brings a snapshot of a do-not-call register into force."""

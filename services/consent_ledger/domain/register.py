@@ -111,6 +111,10 @@ class Register:
         """Tell whether a source is registered for a controller (Art. 28, 32)."""
         return controller in self.sources.get(source, ())
 
+    def callers(self, call_register: str) -> tuple[str, ...]:
+        """Name the controllers with a purpose that must ask this do-not-call register, sorted."""
+        return tuple(sorted({p.controller for p in self.purposes.values() if call_register in p.terms.dnc}))
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the register allows and the gate will refuse, or leaves open."""

@@ -12,11 +12,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from consent_ledger.domain.decision import Decision, decide_address, defaults
+from consent_ledger.domain.decision import CallRegisters, Decision, decide_address, defaults
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.register import Register
 
 PURPOSES = "!purposes"
+CALL_REGISTER = "!dnc"
 WATERMARK_KEY = b"!watermark"
 
 TYPES = ("email", "phone", "postal", "device", "customer_no", "account_id")
@@ -68,6 +69,26 @@ def purposes_hash(controller: str) -> bytes:
     return hashlib.sha256(purposes_key(controller)).digest()
 
 
+def call_register_key(name: str) -> bytes:
+    """Key of the record, on every partition, that says how old the snapshot of a do-not-call register is."""
+    return f"{CALL_REGISTER}/{name}".encode()
+
+
+def call_register_hash(name: str, partition: int) -> bytes:
+    """Key of that record of one partition in the view."""
+    return hashlib.sha256(call_register_key(name) + b"/%d" % partition).digest()
+
+
+def call_register_state(snapshot_at: datetime, valid_until: datetime) -> bytes:
+    """Encode what the view keeps of that record."""
+    return _encode({"snapshot_at": rfc3339(snapshot_at), "valid_until": rfc3339(valid_until)})
+
+
+def call_register_record(name: str, state: bytes, version: int) -> bytes:
+    """The record of a do-not-call register: from `valid_until` on, no yes that needs the register counts."""
+    return _encode({"register": name, "version": version, **msgspec.json.decode(state)})
+
+
 def answer(decision: Decision) -> Answer:
     """Give a decision the form that readers get."""
     return Answer(
@@ -81,7 +102,14 @@ def answer(decision: Decision) -> Answer:
 
 
 def decide_own(
-    register: Register, facts: Sequence[Fact], *, controller: str, type: str, token: bytes, at: int
+    register: Register,
+    facts: Sequence[Fact],
+    *,
+    controller: str,
+    type: str,
+    token: bytes,
+    at: int,
+    dnc: CallRegisters | None = None,
 ) -> tuple[bytes, int | None]:
     """Decide on one address and encode what differs from the defaults.
 
@@ -90,7 +118,7 @@ def decide_own(
     usual, usual_answers = defaults(register, controller, type), default_answers(register, controller, type)
     own: Answers = {}
     due: int | None = None
-    decisions = decide_address(register, facts, controller=controller, type=type, token=token, at=at)
+    decisions = decide_address(register, facts, controller=controller, type=type, token=token, at=at, dnc=dnc)
     for pair, decision in decisions.items():
         if decision is usual[pair]:
             continue

@@ -18,6 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from consent_ledger.domain import events, leaf, register
+from consent_ledger.domain.catalogue import CALL_SNAPSHOT
 from consent_ledger.domain.events import KINDS, Event, Rejection
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.runtime.keys import KeyEncryptionKeys, encrypt
@@ -116,6 +117,10 @@ class Preparer:
 
     def _reach(self, event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
         body = event.body
+        known = self._controllers
+        if event.type == CALL_SNAPSHOT:
+            # A list of numbers is about no person; whoever must ask it keeps the numbers, if there are any.
+            return (), tuple(c for c in self._register.callers(body["register"]) if c in known)
         purposes = body.get("purposes")
         reached, addressed = register.reach(
             self._register,
@@ -125,7 +130,6 @@ class Preparer:
             controller_scope=body.get("controller_scope"),
             purposes=tuple(purposes) if isinstance(purposes, list | tuple) else purposes,
         )
-        known = self._controllers
         return tuple(c for c in reached if c in known), tuple(c for c in addressed if c in known)
 
     # -- keys of persons

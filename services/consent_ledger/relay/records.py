@@ -31,7 +31,12 @@ class Records:
 
     async def make(self, connection: Connection, rows: Iterable[Row]) -> list[tuple[bytes, bytes]]:
         """Return key and value of the record of each row. Raises `UnknownControllerError`."""
-        return [(_key(row), self._value(row, await self._register(connection, row))) for row in rows]
+        return [
+            _call_register(row)
+            if row.type == suppression.CALL_REGISTER
+            else (_key(row), self._value(row, await self._register(connection, row)))
+            for row in rows
+        ]
 
     async def _register(self, connection: Connection, row: Row) -> Register:
         """Return the register the row was made under, and have its controller's key at hand."""
@@ -64,6 +69,12 @@ class Records:
             register, controller=row.controller, type=row.type, hash_=row.hash, kid=kid, place=(row.shard, row.pos),
             version=row.seq, recorded_at=row.recorded_at, own=row.decisions,
         )  # fmt: skip
+
+
+def _call_register(row: Row) -> tuple[bytes, bytes]:
+    """Key and value of what is told of a do-not-call register, which stands where others have a controller."""
+    name = row.controller
+    return suppression.call_register_key(name), suppression.call_register_record(name, row.decisions, row.seq)
 
 
 def _key(row: Row) -> bytes:

@@ -48,6 +48,16 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
 
     @property
+    def kafka_settings(self) -> str:
+        """The settings to look at when Kafka does not answer, or does not let one in."""
+        names = ["BOOTSTRAP_SERVERS"]
+        if self.kafka_security_protocol.startswith("SASL"):
+            names += ["USERNAME", "PASSWORD", "SASL_MECHANISM"]
+        if "SSL" in self.kafka_security_protocol:
+            names.append("CA_FILE")
+        return ", ".join(f"CONSENT_KAFKA_{name}" for name in names)
+
+    @property
     def dsn(self) -> str:
         """The database's URL. Raises `MissingSettingError` when none is set."""
         if self.database_url is None:
@@ -67,9 +77,11 @@ class Settings(BaseSettings):
                 cafile=self.kafka_ca_file, certfile=self.kafka_cert_file, keyfile=self.kafka_key_file
             )
         if self.kafka_security_protocol.startswith("SASL"):
+            if self.kafka_username is None or self.kafka_password is None:
+                raise MissingSettingError(f"CONSENT_KAFKA_{'PASSWORD' if self.kafka_username else 'USERNAME'}")
             client["sasl_mechanism"] = self.kafka_sasl_mechanism
             client["sasl_plain_username"] = self.kafka_username
-            client["sasl_plain_password"] = self.kafka_password.get_secret_value() if self.kafka_password else None
+            client["sasl_plain_password"] = self.kafka_password.get_secret_value()
         return client
 
 

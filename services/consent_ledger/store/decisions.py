@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+from consent_ledger.domain.calls import CallHistory
 from consent_ledger.domain.facts import Dossier
 from consent_ledger.runtime.postgres import Connection
-from consent_ledger.store import statements
+from consent_ledger.store import dnc, statements
 from consent_ledger.store.view import StoredRow
 
 _SQL = statements.load(__file__)
@@ -42,6 +43,11 @@ class Snapshot:
         rows = await self._connection.fetch(_SQL["needs"], list(controllers))
         return {(row[0], row[1]): row[2] for row in rows}
 
+    async def register_version_at(self, instant: datetime) -> int:
+        """Return the version of the register that was in force at an instant; 0: none was."""
+        version: int = await self._connection.fetchval(_SQL["register_version_at"], instant)
+        return version
+
     async def rows(self, hashes: Collection[bytes]) -> dict[bytes, StoredRow]:
         """Return the rows of addresses that have one."""
         return {row[0]: StoredRow(*row[1:]) for row in await self._connection.fetch(_SQL["rows"], list(hashes))}
@@ -50,6 +56,17 @@ class Snapshot:
         """Return id and facts of the dossiers that addresses belong to; addresses without one are missing."""
         rows = await self._connection.fetch(_SQL["dossiers"], list(hashes))
         return {row[0]: (row[1], Dossier.loads(row[2])) for row in rows}
+
+    async def call_histories(
+        self, controllers: Collection[str], phones: Collection[bytes]
+    ) -> dict[str, dict[str, CallHistory]]:
+        """Return, by controller and do-not-call register, what is known of these numbers."""
+        steps = await dnc.steps(self._connection, controllers)
+        changes = await dnc.changes(self._connection, phones) if steps else {}
+        found: dict[str, dict[str, CallHistory]] = {}
+        for (register, controller), of_one in steps.items():
+            found.setdefault(controller, {})[register] = CallHistory(of_one, changes)
+        return found
 
 
 @asynccontextmanager

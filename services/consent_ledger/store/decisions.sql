@@ -14,6 +14,9 @@ SELECT v.applied, v.register_version, h.instant AS horizon, h.seq AS horizon_seq
 -- name: needs
 SELECT controller, purpose, version FROM needs WHERE controller = ANY($1::text[]);
 
+-- name: register_version_at
+SELECT coalesce(max(version), 0) FROM register WHERE greatest(recorded_at, valid_from) <= $1;
+
 -- name: rows
 SELECT hash, register_version, shard, pos, recorded_at, decisions FROM view WHERE hash = ANY($1::bytea[]);
 

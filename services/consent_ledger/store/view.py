@@ -4,17 +4,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from asyncpg import Record
 
+from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
 
 _SQL = statements.load(__file__)
 
 Place: TypeAlias = tuple[int, int]
+
+CLOCKS_DIFFER: Final = timedelta(minutes=5)
+"""How far the clocks of two viewers, or of two database servers, may differ."""
 
 
 class Subject(NamedTuple):
@@ -88,6 +92,8 @@ class Head:
     register_version: int
     sweep_controllers: list[str]
     sweep_from: int
+    # The latest instant for which anything was decided.
+    instant: datetime
     now: datetime
 
 
@@ -127,10 +133,18 @@ async def release(connection: Connection, owner: str) -> None:
     await connection.execute(_SQL["release"], owner)
 
 
-async def has_news(connection: Connection, now: datetime) -> bool:
-    """Whether a fold would find anything: new entries, a sweep, something due at `now`."""
-    news: bool = await connection.fetchval(_SQL["news"], now)
-    return news
+async def has_news(connection: Connection, clock: Clock) -> bool:
+    """Whether a fold would find anything: new entries, a sweep, something due, a clock that was set back."""
+    news = await connection.fetchrow(_SQL["news"])
+    assert news is not None  # noqa: S101 - the row is made by the migration
+    now = clock.now(news["now"])
+    is_due = news["due"] is not None and news["due"] <= max(now, news["instant"])
+    return news["there"] or is_due or was_set_back(now, news["instant"])
+
+
+def was_set_back(now: datetime, instant: datetime) -> bool:
+    """Tell whether it is earlier than it was before, by more than two clocks may differ."""
+    return now < instant - CLOCKS_DIFFER
 
 
 async def open_head(connection: Connection, epoch: int) -> Head:
@@ -258,7 +272,7 @@ async def put(connection: Connection, head: Head, changes: Changes, lease: timed
         await connection.execute(_SQL["wait"], *_columns(changes.waiting))
     done = await connection.execute(
         _SQL["close"], head.epoch, head.applied, head.seq, head.next_dossier, head.register_version,
-        head.sweep_controllers, head.sweep_from, lease,
+        head.sweep_controllers, head.sweep_from, head.instant, lease,
     )  # fmt: skip
     if done != "UPDATE 1":
         raise FencedError
@@ -276,7 +290,9 @@ async def recorded(connection: Connection) -> dict[int, tuple[int, int]]:
 
 async def move_horizon(connection: Connection, instant: datetime, covering: dict[int, int]) -> bool:
     """State that all that Kafka held at `instant` is in the view; False while the view has not folded `covering`."""
-    there: bool = await connection.fetchval(_SQL["move_horizon"], instant, list(covering), list(covering.values()))
+    there: bool = await connection.fetchval(
+        _SQL["move_horizon"], instant, list(covering), list(covering.values()), CLOCKS_DIFFER
+    )
     return there
 
 

@@ -21,14 +21,15 @@ UPDATE view_head SET lease_until = clock_timestamp() + $2::interval WHERE epoch 
 UPDATE view_head SET lease_until = '-infinity' WHERE owner = $1;
 
 -- name: news
--- Whether there is anything to fold: without a lock, asked all the time.
+-- Whether there is anything to fold, or when there will be: without a lock, asked all the time.
 SELECT EXISTS (SELECT FROM shard_head h WHERE h.next_pos > coalesce(v.applied[h.shard + 1], 0))
-    OR v.sweep_controllers <> '{}'
-    OR EXISTS (SELECT FROM dossier WHERE due_at <= $1)
+       OR v.sweep_controllers <> '{}' AS there,
+       (SELECT min(due_at) FROM dossier WHERE due_at IS NOT NULL) AS due, v.instant, clock_timestamp() AS now
   FROM view_head v;
 
 -- name: open
-SELECT epoch, applied, seq, next_dossier, register_version, sweep_controllers, sweep_from, clock_timestamp() AS now
+SELECT epoch, applied, seq, next_dossier, register_version, sweep_controllers, sweep_from, instant,
+       clock_timestamp() AS now
   FROM view_head FOR UPDATE;
 
 -- name: heads
@@ -125,19 +126,20 @@ SELECT document FROM register WHERE version = $1;
 -- name: close
 UPDATE view_head
    SET applied = $2, seq = $3, next_dossier = $4, register_version = $5, sweep_controllers = $6, sweep_from = $7,
-       lease_until = clock_timestamp() + $8::interval
+       instant = $8, lease_until = clock_timestamp() + $9::interval
  WHERE epoch = $1;
 
 -- name: recorded
 SELECT shard, next_offset, next_pos FROM shard_head;
 
 -- name: move_horizon
--- Only from a snapshot that has folded at least `$3` of every shard, and never backwards. True once the horizon is there.
+-- Only from a snapshot that has folded at least `$3` of every shard, and never backwards, unless the clock was set back by
+-- more than clocks may differ ($4) and the view follows it. True once the horizon is there.
 WITH moved AS (
     UPDATE horizon h
        SET instant = $1, seq = v.seq
       FROM view_head v
-     WHERE h.instant < $1
+     WHERE (h.instant < $1 OR (h.instant > $1 + $4::interval AND v.instant <= $1 + $4::interval))
        AND NOT EXISTS (SELECT FROM unnest($2::int[], $3::bigint[]) AS p (shard, pos)
                         WHERE coalesce(v.applied[p.shard + 1], 0) < p.pos)
     RETURNING h.instant

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from prometheus_client import Counter, Gauge
@@ -18,6 +18,7 @@ from consent_ledger.runtime.shards import CONTROL_SHARD
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import keys, view
 from consent_ledger.store.view import Changes, Entry, Head, Row
+from consent_ledger.viewer.calls import Calls
 from consent_ledger.viewer.fold import Folder
 from consent_ledger.viewer.horizon import Horizon
 from consent_ledger.viewer.place import Placer
@@ -41,6 +42,7 @@ class Viewer:
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
         self._horizon = Horizon(settings, clock)
+        self._calls = Calls(keks, settings.partitions)
         self._register: Register = registers.compile({}, 0)
         self._needs: dict[tuple[str, str], int] = {}
 
@@ -80,13 +82,14 @@ class Viewer:
         placer = Placer(self._keks, service["digest"])
         self._register = registers.compile({}, 0)
         self._needs = await view.needs(connection)
+        await self._calls.load(connection)
         renewed = asyncio.get_running_loop().time()
         while True:
             now = asyncio.get_running_loop().time()
             if now - renewed > self._settings.lease_seconds / 4:
                 await view.renew(connection, epoch, self._lease)
                 renewed = now
-            if await view.has_news(connection, self._clock.now()):
+            if self._calls.has_news or await view.has_news(connection, self._clock):
                 async with connection.transaction():
                     await self._fold(connection, epoch, placer)
             else:
@@ -94,19 +97,35 @@ class Viewer:
 
     async def _fold(self, connection: Connection, epoch: int, placer: Placer) -> None:
         head = await view.open_head(connection, epoch)
-        now = self._clock.now(head.now)
         entries = await self._read(connection, head)
         await self._use_register(connection, head, entries)
+        now = self._move_time(head)
         placed = await placer.place(connection, entries, head.applied)
-        revisit = await view.due(connection, now, _DUE_MAX)
-        revisit += await self._sweep(connection, head)
-        folder = Folder(self._register, self._newest_needs(), self._settings.partitions)
+        await self._calls.take(connection, head, entries)
+        due = await view.due(connection, now, _DUE_MAX)
+        revisit = due + await self._sweep(connection, head)
+        folder = Folder(self._register, self._newest_needs(), self._settings.partitions, self._calls)
         changes = await folder.fold(connection, head, placed.arrivals, revisit, now)
         changes.waiting = placed.waiting
         self._announce_purposes(head, changes, entries)
+        all_decided = len(due) < _DUE_MAX and not head.sweep_controllers
+        await self._calls.announce(connection, head, changes, self._register, done=all_decided)
         await view.put(connection, head, changes, self._lease)
         FOLDED.inc(len(entries))
         CHANGED.inc(len(changes.rows))
+
+    def _move_time(self, head: Head) -> datetime:
+        """Return the instant to decide for. It never falls: what time has ended stays ended under another clock.
+
+        Unless the clock was set back: then all is decided anew, for answers that time gave too early are wrong.
+        """
+        now = self._clock.now(head.now)
+        if view.was_set_back(now, head.instant):
+            log.warning("the clock was set back", extra={"seconds": (head.instant - now).total_seconds()})
+            head.sweep_controllers, head.sweep_from = sorted(self._register.controllers), 0
+            head.instant = now
+        head.instant = max(now, head.instant)
+        return head.instant
 
     async def _read(self, connection: Connection, head: Head) -> list[Entry]:
         """Read the next entries of every shard and move `applied` past them."""
@@ -136,6 +155,7 @@ class Viewer:
             head.sweep_controllers = sorted(concerned.union(head.sweep_controllers))
             head.sweep_from = 0
             head.register_version = version
+            await self._calls.renew(connection)
             log.info("register in force", extra={"version": version, "changed_purposes": len(changed)})
         self._register = register
 

@@ -20,6 +20,7 @@ from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import view
 from consent_ledger.store.view import Changes, Head, Row, StoredDossier, StoredRow
+from consent_ledger.viewer.calls import Calls
 
 OVERSIZED = Counter("consent_oversized_dossiers_total", "Folds of a dossier with too many facts, which answers no")
 
@@ -47,10 +48,11 @@ class _Open:
 class Folder:
     """Folds under one register. `needs` is the newest version that matters to each controller."""
 
-    def __init__(self, register: Register, needs: dict[str, int], partitions: int) -> None:
+    def __init__(self, register: Register, needs: dict[str, int], partitions: int, calls: Calls) -> None:
         self._register = register
         self._needs = needs
         self._partitions = partitions
+        self._calls = calls
 
     async def fold(
         self, connection: Connection, head: Head, arrivals: Sequence[Arrival], revisit: Iterable[int], now: datetime
@@ -64,6 +66,8 @@ class Folder:
         opened = _open(stored, grouping, arrivals, homes)
         addresses = {id_: _addresses(dossier.facts) for id_, dossier in opened.items()}
         before = await view.rows(connection, {token for found in addresses.values() for _, token in found})
+        phones = {token for found in addresses.values() for type_, token in found if type_ == "phone"}
+        await self._calls.read(connection, phones)
         changes = Changes(idents=grouping.new_idents(), merged=grouping.merged())
         for id_, dossier in opened.items():
             due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
@@ -89,8 +93,9 @@ class Folder:
                 own = suppression.nothing_allowed(self._register, dossier.controller, type_)
             else:
                 own, next_due = suppression.decide_own(
-                    self._register, dossier.facts, controller=dossier.controller, type=type_, token=hash_, at=now
-                )
+                    self._register, dossier.facts, controller=dossier.controller, type=type_, token=hash_, at=now,
+                    dnc=self._calls.of(dossier.controller) if type_ == "phone" else None,
+                )  # fmt: skip
                 if next_due is not None and (due is None or next_due < due):
                     due = next_due
             stored = before.get(hash_)

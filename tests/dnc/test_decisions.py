@@ -1,0 +1,109 @@
+"""Numbers on a do-not-call register are not called: rows N1 to N7 through Kafka, HTTP and the topic."""
+
+from datetime import timedelta
+
+from dnc.line import NOW, Line, ago, clock_at, number
+from running import until
+
+
+async def test_a_listed_number_is_not_called_whether_it_is_on_record_or_not(line: Line) -> None:
+    customer, stranger = number(), number()
+    await line.api.recorded(line.served(customer, at=ago(days=90)))
+
+    await line.imported(customer, stranger, at=ago(hours=2))
+
+    assert await line.reason(customer) == await line.reason(stranger) == "DNC_LISTED"
+
+
+async def test_a_number_that_is_not_listed_may_be_called_while_the_snapshot_is_fresh(line: Line) -> None:
+    customer, stranger = number(), number()
+    await line.api.recorded(line.served(customer, at=ago(days=90)))
+
+    await line.imported(number(), at=ago(hours=2))
+
+    for one in (customer, stranger):
+        answer = await line.decide(one)
+        assert (answer["allow"], answer["reason"]) == (True, "LEGITIMATE_INTEREST")
+        assert answer["valid_until"].startswith(f"{NOW - timedelta(hours=2) + timedelta(days=7):%Y-%m-%dT%H:%M:%S}")
+
+
+async def test_without_a_snapshot_nobody_is_called(line: Line) -> None:
+    customer = number()
+    await line.api.recorded(line.served(customer, at=ago(days=90)))
+
+    assert await line.reason(customer) == await line.reason(number()) == "DNC_STALE"
+
+
+async def test_a_snapshot_grows_too_old_by_time_alone(line: Line) -> None:
+    customer, stranger = number(), number()
+    await line.api.recorded(line.served(customer, at=ago(days=90)))
+    await line.imported(number(), at=ago(days=6, hours=23))
+    before = [await line.reason(one) for one in (customer, stranger)]
+
+    async def both_stale() -> bool:
+        return [await line.reason(one) for one in (customer, stranger)] == ["DNC_STALE"] * 2
+
+    async with clock_at(line.api, NOW + timedelta(hours=1)):
+        # The horizon has to come after the clock first.
+        await until(both_stale)
+
+    assert before == ["LEGITIMATE_INTEREST"] * 2
+
+
+async def test_a_consent_later_than_the_listing_prevails_and_an_earlier_one_does_not(line: Line) -> None:
+    early, late, said = number(), number(), number()
+    await line.api.recorded(
+        line.consented(early, at=ago(days=20)), line.consented(late, at=ago(days=5)),
+        line.consented(said, at=ago(days=20)),
+    )  # fmt: skip
+
+    await line.imported(early, late, (said, ago(days=30)), at=ago(days=10))
+    await line.imported(early, late, (said, ago(days=30)), at=ago(days=3))
+
+    assert await line.reason(early, purpose="telesales") == "DNC_LISTED"
+    assert await line.reason(late, purpose="telesales") == "CONSENT"
+    assert await line.reason(said, purpose="telesales") == "CONSENT"
+
+
+async def test_a_number_that_left_the_register_is_not_listed_any_more(line: Line) -> None:
+    leaving, staying, coming = number(), number(), number()
+    await line.imported(leaving, staying, at=ago(days=5))
+
+    await line.imported(staying, coming, at=ago(days=1))
+
+    assert [await line.reason(one) for one in (leaving, staying, coming)] == [
+        "LEGITIMATE_INTEREST", "DNC_LISTED", "DNC_LISTED",
+    ]  # fmt: skip
+
+
+async def test_a_run_of_listings_that_broke_begins_anew(line: Line) -> None:
+    back = number()
+    await line.api.recorded(line.consented(back, at=ago(days=3)))
+    await line.imported(back, at=ago(days=5))
+    await line.imported(at=ago(days=4))
+
+    await line.imported(back, at=ago(days=2))
+
+    assert await line.reason(back, purpose="telesales") == "DNC_LISTED"
+
+
+async def test_a_late_snapshot_takes_its_place_in_the_run(line: Line) -> None:
+    kept, broken = number(), number()
+    await line.api.recorded(line.consented(kept, at=ago(days=3)), line.consented(broken, at=ago(days=3)))
+    await line.imported(kept, broken, at=ago(days=5))
+    await line.imported(kept, broken, at=ago(days=1))
+    before = [await line.reason(one, purpose="telesales") for one in (kept, broken)]
+
+    await line.imported(kept, at=ago(days=2))
+    after = [await line.reason(one, purpose="telesales") for one in (kept, broken)]
+
+    assert before == ["CONSENT", "CONSENT"]
+    assert after == ["CONSENT", "DNC_LISTED"]
+
+
+async def test_service_calls_do_not_ask_the_register(line: Line) -> None:
+    customer = number()
+
+    await line.imported(customer, at=ago(hours=2))
+
+    assert await line.reason(customer, purpose="service") == "CONTRACT"
