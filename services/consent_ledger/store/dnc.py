@@ -12,6 +12,9 @@ from consent_ledger.store import statements
 
 _SQL = statements.load(__file__)
 
+# Reading a whole list takes longer than a connection waits for other things.
+_WHOLE_LIST_SECONDS = 3600
+
 # register, controller
 Key = tuple[str, str]
 
@@ -78,10 +81,10 @@ async def changes(connection: Connection, hashes: Collection[bytes]) -> dict[byt
 
 
 async def add_snapshot(
-    connection: Connection, id: UUID, *, register: str, source: str, snapshot_at: datetime, count: int, digest: str
+    connection: Connection, id: UUID, *, register: str, source: str, snapshot_at: datetime, numbers: int, digest: str
 ) -> None:
     """Begin to load a snapshot under the id of the event that will activate it."""
-    await connection.execute(_SQL["add_snapshot"], id, register, source, snapshot_at, count, digest)
+    await connection.execute(_SQL["add_snapshot"], id, register, source, snapshot_at, numbers, digest)
 
 
 async def load(
@@ -96,7 +99,7 @@ async def load(
 
 async def count_loaded(connection: Connection, snapshot: UUID, controller: str) -> int:
     """Count the numbers that were laid down for one controller."""
-    count: int = await connection.fetchval(_SQL["count_loaded"], snapshot, controller)
+    count: int = await connection.fetchval(_SQL["count_loaded"], snapshot, controller, timeout=_WHOLE_LIST_SECONDS)
     return count
 
 
@@ -113,18 +116,20 @@ async def add_steps(
     to = await connection.fetchval(
         _SQL["add_step"], register, controller, snapshot, snapshot, path[-1] if path else None, None
     )
-    await connection.execute(_SQL["change_to_loaded"], to, snapshot, controller, path)
+    await connection.execute(_SQL["change_to_loaded"], to, snapshot, controller, path, timeout=_WHOLE_LIST_SECONDS)
     if after:
         onward = await connection.fetchval(
             _SQL["add_step"], register, controller, after[0].snapshot, snapshot, to, after[0].id
         )
-        await connection.execute(_SQL["change_from_loaded"], onward, snapshot, controller, [*path, after[0].id])
+        await connection.execute(
+            _SQL["change_from_loaded"], onward, snapshot, controller, [*path, after[0].id], timeout=_WHOLE_LIST_SECONDS
+        )
 
 
-async def finish_loading(connection: Connection, snapshot: UUID, *, count: int, digest: str) -> None:
+async def finish_loading(connection: Connection, snapshot: UUID, *, numbers: int, digest: str) -> None:
     """Make a snapshot ready to be activated by its entry."""
-    await connection.execute(_SQL["unload"], snapshot)
-    await connection.execute(_SQL["set_loaded"], snapshot, count, digest)
+    await connection.execute(_SQL["unload"], snapshot, timeout=_WHOLE_LIST_SECONDS)
+    await connection.execute(_SQL["set_loaded"], snapshot, numbers, digest)
 
 
 async def lock_register(connection: Connection, register: str) -> bool:
@@ -138,7 +143,7 @@ async def forget_unfinished(connection: Connection, register: str) -> int:
     await connection.execute(_SQL["abandon"], register)
     left = [row["id"] for row in await connection.fetch(_SQL["abandoned"], register)]
     for id_ in left:
-        await connection.execute(_SQL["forget"], id_)
+        await connection.execute(_SQL["forget"], id_, timeout=_WHOLE_LIST_SECONDS)
     return len(left)
 
 

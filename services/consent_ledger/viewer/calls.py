@@ -156,13 +156,13 @@ class Calls:
             return
         await dnc.add_snapshot(
             connection, entry.event_id, register=name, source=body["source"], snapshot_at=snapshot_at,
-            count=body["numbers"], digest="",
+            numbers=body["numbers"], digest="",
         )  # fmt: skip
         for controller, numbers in (await self._numbers(connection, entry)).items():
             await dnc.load(connection, entry.event_id, controller, numbers)
             known = self._steps.get((name, controller), ())
             await dnc.add_steps(connection, entry.event_id, name, controller, snapshot_at, known)
-        await dnc.finish_loading(connection, entry.event_id, count=body["numbers"], digest="")
+        await dnc.finish_loading(connection, entry.event_id, numbers=body["numbers"], digest="")
 
     async def _numbers(self, connection: Connection, entry: Entry) -> dict[str, list[tuple[bytes, datetime | None]]]:
         """Decrypt the numbers of an entry and hash them as each controller that keeps them does."""
