@@ -43,6 +43,7 @@ class Newest(NamedTuple):
     shard: int
     pos: int
     numbers: int
+    digest: str
     news: bool
 
 

@@ -90,7 +90,7 @@ UPDATE dossier SET due_at = '-infinity'
 
 -- name: newest
 -- Of each register, the newest snapshot that counts, and whether one is still to be announced.
-SELECT DISTINCT ON (n.register) n.register, n.id, n.snapshot_at, n.recorded_at, n.shard, n.pos, n.count,
+SELECT DISTINCT ON (n.register) n.register, n.id, n.snapshot_at, n.recorded_at, n.shard, n.pos, n.count, n.digest,
        EXISTS (SELECT FROM dnc_snapshot u WHERE u.register = n.register AND u.state = 'active' AND NOT u.announced) AS news
   FROM dnc_snapshot n
  WHERE n.state = 'active'
