@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from consent_ledger.domain.calls import FOREVER, Change, Step, split
+from consent_ledger.domain.calls import Change, Step, split
 from consent_ledger.domain.durations import instant
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
@@ -52,8 +52,8 @@ class Brought(NamedTuple):
 
     id: int
     controller: str
+    snapshot: UUID
     base: int | None
-    replaces: int | None
     changes: int
 
 
@@ -61,10 +61,7 @@ async def steps(connection: Connection, controllers: Collection[str] | None = No
     """Return the steps that count, by register and controller, in the order of their snapshots."""
     found: dict[Key, list[Step]] = {}
     for row in await connection.fetch(_SQL["steps"], None if controllers is None else list(controllers)):
-        known_to = FOREVER if row["known_to"] is None else instant(row["known_to"])
-        step = Step(
-            row["id"], row["snapshot"], instant(row["snapshot_at"]), row["source"], instant(row["known_from"]), known_to
-        )
+        step = Step(row["id"], row["snapshot"], instant(row["snapshot_at"]), row["source"], instant(row["known_from"]))
         found.setdefault((row["register"], row["controller"]), []).append(step)
     return found
 
@@ -114,16 +111,14 @@ async def add_steps(
     """
     before, after = split(known, instant(snapshot_at))
     path = [step.id for step in before]
-    to = await connection.fetchval(
-        _SQL["add_step"], register, controller, snapshot, snapshot, path[-1] if path else None, None
-    )
+    base = path[-1] if path else None
+    to = await connection.fetchval(_SQL["add_step"], register, controller, snapshot, snapshot, base)
     await connection.execute(_SQL["change_to_loaded"], to, snapshot, controller, path, timeout=_WHOLE_LIST_SECONDS)
     if after:
-        onward = await connection.fetchval(
-            _SQL["add_step"], register, controller, after[0].snapshot, snapshot, to, after[0].id
-        )
+        path += [step.id for step in after if step.snapshot == after[0].snapshot]
+        onward = await connection.fetchval(_SQL["add_step"], register, controller, after[0].snapshot, snapshot, to)
         await connection.execute(
-            _SQL["change_from_loaded"], onward, snapshot, controller, [*path, after[0].id], timeout=_WHOLE_LIST_SECONDS
+            _SQL["change_from_loaded"], onward, snapshot, controller, path, timeout=_WHOLE_LIST_SECONDS
         )
 
 
@@ -176,7 +171,6 @@ async def activate(
     """Make a loaded snapshot count from the commit on."""
     await connection.execute(_SQL["activate"], snapshot, snapshot_at, recorded_at, *place)
     await connection.execute(_SQL["know_steps"], snapshot, recorded_at)
-    await connection.execute(_SQL["replace_steps"], snapshot, recorded_at)
 
 
 async def refuse(connection: Connection, snapshot: UUID, problem: str) -> None:
