@@ -130,3 +130,11 @@ async def test_numbers_too_many_for_one_event_do_not_count(line: Line, monkeypat
     assert before == "LEGITIMATE_INTEREST"
     states = await line.home.fetch("SELECT state FROM dnc_snapshot WHERE register = $1", line.register)
     assert [row["state"] for row in states] == ["active"]
+
+
+async def test_numbers_in_an_event_count_whatever_it_says_of_their_digest(line: Line) -> None:
+    listed = number()
+
+    await line.api.recorded(line.snapshot(listed, at=ago(hours=2), digest="of a file somewhere", count=7))
+
+    assert await line.reason(listed) == "DNC_LISTED"

@@ -106,9 +106,8 @@ class Calls:
         snapshot_at = min(entry.occurred_at, entry.recorded_at)
         brought = await dnc.brought(connection, entry.event_id)
         problem = self._problem(entry.event_id, brought, snapshot.register, durations.instant(snapshot_at))
-        if (snapshot.register, snapshot.numbers, snapshot.digest) != (
-            body["register"], body.get("count", snapshot.numbers), body.get("digest", snapshot.digest),
-        ):  # fmt: skip
+        loaded = (snapshot.register, snapshot.numbers, snapshot.digest)
+        if "numbers" not in body and loaded != (body["register"], body.get("count"), body.get("digest")):
             problem = "the entry speaks of another list than was loaded"
         if problem is not None:
             await dnc.refuse(connection, entry.event_id, problem)
