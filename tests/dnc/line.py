@@ -113,13 +113,16 @@ class Line:
         return [msgspec.json.decode(record.value) for record in await self._read(q) if record.key == key]
 
     async def published(self) -> None:
-        """Wait until the relay has nothing left to send."""
+        """Wait until what is recorded is in the view, and the view on the topic."""
         await until(self._nothing_unsent)
 
     async def _nothing_unsent(self) -> bool:
+        behind = await self.home.fetch(
+            "SELECT FROM shard_head h, view_head v WHERE v.applied[h.shard + 1] < h.next_pos"
+        )
         news = await self.home.fetch("SELECT FROM dnc_snapshot WHERE state = 'active' AND NOT announced")
         unsent = await self.home.fetch("SELECT FROM outbox o JOIN relay_head h USING (q) WHERE o.seq > h.cursor")
-        return not news and not unsent
+        return not behind and not news and not unsent
 
     async def _read(self, q: int) -> list[Any]:
         partition = TopicPartition(f"{self.home.settings.topic_prefix}suppressions", q)

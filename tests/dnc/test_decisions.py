@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 
+import pytest
+
+from consent_ledger.viewer import calls
 from dnc.line import NOW, Line, ago, clock_at, number
 from running import until
 
@@ -107,3 +110,31 @@ async def test_service_calls_do_not_ask_the_register(line: Line) -> None:
     await line.imported(customer, at=ago(hours=2))
 
     assert await line.reason(customer, purpose="service") == "CONTRACT"
+
+
+async def test_a_listing_counts_however_unusual_its_date_is_written(line: Line) -> None:
+    first, second = number(), number()
+
+    await line.imported((first, ago(days=9).lower()), (second, "0001-01-01T00:00:00+14:00"), at=ago(hours=2))
+
+    assert await line.reason(first) == await line.reason(second) == "DNC_LISTED"
+
+
+async def test_numbers_too_many_for_one_event_do_not_count(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_INLINE_MAX", 2)
+    await line.imported(number(), number(), at=ago(hours=2))
+    before = await line.reason(number())
+
+    await line.imported(number(), number(), number(), at=ago(hours=1))
+
+    assert before == "LEGITIMATE_INTEREST"
+    states = await line.home.fetch("SELECT state FROM dnc_snapshot WHERE register = $1", line.register)
+    assert [row["state"] for row in states] == ["active"]
+
+
+async def test_numbers_in_an_event_count_whatever_it_says_of_their_digest(line: Line) -> None:
+    listed = number()
+
+    await line.api.recorded(line.snapshot(listed, at=ago(hours=2), digest="of a file somewhere", count=7))
+
+    assert await line.reason(listed) == "DNC_LISTED"

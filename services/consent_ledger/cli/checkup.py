@@ -1,5 +1,6 @@
 """Looks at a whole installation and says what is wrong with it."""
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
@@ -9,12 +10,15 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
 from consent_ledger.cli.topics import difference_data
+from consent_ledger.domain import durations
+from consent_ledger.domain import register as registers
+from consent_ledger.domain.suppression import from_micros
 from consent_ledger.runtime import topics
 from consent_ledger.runtime.keys import KeyFile, KeyUnavailableError
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import MissingSettingError, Settings
 from consent_ledger.runtime.shards import partition_of_shard
-from consent_ledger.store import doctor, keys
+from consent_ledger.store import dnc, doctor, keys, ledger
 
 # Counting whole tables takes longer than a service may take for a statement.
 _COUNT_TIMEOUT: Final = "600s"
@@ -38,6 +42,7 @@ class Checkup(msgspec.Struct, kw_only=True):
     total: dict[str, int] = msgspec.field(default_factory=dict)
     view: dict[str, Any] = msgspec.field(default_factory=dict)
     relay: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    dnc: list[dict[str, Any]] = msgspec.field(default_factory=list)
     quarantine: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
     def problem(self, text: str) -> None:
@@ -129,6 +134,7 @@ async def _look_at_database(checkup: Checkup, settings: Settings, connection: Co
     _judge_shards(checkup, settings, await doctor.shards(connection), ends)
     _judge_view(checkup, settings, await doctor.view_state(connection))
     _judge_relay(checkup, settings, await doctor.relay_states(connection))
+    await _look_at_call_registers(checkup, connection)
     counts = await doctor.quarantine_counts(connection)
     checkup.quarantine = [count._asdict() for count in counts]
     for count in counts:
@@ -181,3 +187,31 @@ def _judge_relay(checkup: Checkup, settings: Settings, relays: list[doctor.Relay
     owned = {relay.partition for relay in relays if relay.lease_seconds >= 0}
     if missing := set(range(settings.partitions)) - owned:
         checkup.problem(f"no relay owns partitions {sorted(missing)} of the suppressions topic")
+
+
+async def _look_at_call_registers(checkup: Checkup, connection: Connection) -> None:
+    """Look at every do-not-call register that a purpose asks: how old its snapshot is, and for whom it holds."""
+    version, document = await ledger.read_register(connection)
+    register = registers.compile(document, version)
+    newest, steps, now = await dnc.newest(connection), await dnc.steps(connection), datetime.now(UTC)
+    for name, max_age in register.call_registers.items():
+        callers, snapshot = register.callers(name), newest.get(name)
+        if not callers:
+            continue
+        if snapshot is None:
+            checkup.dnc.append({"register": name, "snapshot_at": None})
+            checkup.warnings.append(f"{name} was never imported, so nobody is called: `consent import dnc`")
+            continue
+        stale_at = from_micros(durations.after(durations.instant(snapshot.snapshot_at), max_age))
+        without = [one for one in callers if (name, one) not in steps or steps[name, one][-1].snapshot != snapshot.id]
+        checkup.dnc.append(
+            {
+                "register": name, "snapshot_at": snapshot.snapshot_at, "numbers": snapshot.numbers,
+                "digest": snapshot.digest, "stale_at": stale_at, "stale_in_seconds": (stale_at - now).total_seconds(),
+                "not_for": without,
+            }
+        )  # fmt: skip
+        if stale_at <= now:
+            checkup.warnings.append(f"{name} is stale since {stale_at:%Y-%m-%d %H:%M} UTC, so nobody is called")
+        if without:
+            checkup.warnings.append(f"{name} has to be imported again before {', '.join(without)} may call")

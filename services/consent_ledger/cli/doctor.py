@@ -33,6 +33,7 @@ def _say(checkup: Checkup) -> None:
         _say_shards(checkup)
         _say_view(checkup.view)
         _say_relay(checkup.relay)
+        _say_call_registers(checkup.dnc)
     for warning in checkup.warnings:
         out.print(Text.assemble(("to know  ", "yellow"), warning), soft_wrap=True)
     for problem in checkup.problems:
@@ -98,3 +99,20 @@ def _say_relay(relay: list[dict[str, Any]]) -> None:
             f"{len(relay)} partitions, {unsent:,} records to send; owner {', '.join(sorted(owners)) or 'nobody'}\n",
         )
     )
+
+
+def _say_call_registers(registers: list[dict[str, Any]]) -> None:
+    rows: list[tuple[Any, ...]] = []
+    for one in registers:
+        if one["snapshot_at"] is None:
+            rows.append((one["register"], "never imported", None, None, None))
+            continue
+        hours = one["stale_in_seconds"] / 3600
+        stale = yes_no(yes=hours > 0, text=f"{hours:,.1f} h" if hours > 0 else "stale")
+        rows.append(
+            (one["register"], f"{one['snapshot_at']:%Y-%m-%d %H:%M}", one["numbers"], one["digest"][:16], stale)
+        )
+    if rows:
+        title = "Do-not-call registers"
+        out.print(table(title, "register", "snapshot of", "numbers", "digest", "stale in", rows=rows, right=(2,)))
+        out.print()

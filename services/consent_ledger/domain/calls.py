@@ -4,34 +4,27 @@ A step says what one snapshot changed; the steps known at an instant of recordin
 dates, make up what was known then.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from consent_ledger.domain.durations import NEVER
 from consent_ledger.domain.facts import Token
 from consent_ledger.domain.standing import Listing
 
-FOREVER: Final = NEVER + 1
-"""Later than any instant of recording that can be asked about."""
-
 
 class Step(NamedTuple):
-    """How one snapshot follows the one before it at one controller. Instants are microseconds since 1970.
-
-    Known from `known_from` up to, not including, `known_to`: FOREVER, or when a late snapshot came between.
-    """
+    """How one snapshot follows the one before it at one controller. Instants are microseconds since 1970."""
 
     id: int
     snapshot: UUID
     snapshot_at: int
     source: str
     known_from: int
-    known_to: int
 
 
 class Change(NamedTuple):
-    """What a step changed for a number. `registered_at`: when it was put on the register, where that is said."""
+    """How a number stands after a step. `registered_at`: when it was put on the register, where that is said."""
 
     listed: bool
     registered_at: int | None
@@ -53,7 +46,7 @@ class CallHistory:
 
     def look_up(self, token: Token, at: int, as_of: int) -> Listing:
         """Say what the latest snapshot known said: a listing is as old as the unbroken run of snapshots with it."""
-        known = [step for step in self._steps if step.known_from <= as_of < step.known_to and step.snapshot_at <= at]
+        known = [step for step in self._steps if step.known_from <= as_of and step.snapshot_at <= at]
         if not known:
             return Listing(None, None, "")
         changes = self._changes.get(token)
@@ -90,8 +83,7 @@ class FreshCalls:
         return self._history.look_up(token, NEVER, NEVER)._replace(snapshot_at=at)
 
 
-def split(steps: Iterable[Step], snapshot_at: int) -> tuple[list[Step], list[Step]]:
-    """Part the steps known now around a snapshot that comes in: those before it, and those after it in date."""
-    current = [step for step in steps if step.known_to == FOREVER]
-    before = [step for step in current if step.snapshot_at <= snapshot_at]
-    return before, current[len(before) :]
+def split(steps: Sequence[Step], snapshot_at: int) -> tuple[Sequence[Step], Sequence[Step]]:
+    """Part steps around a snapshot that comes in: those before it, and those after it in date."""
+    before = sum(step.snapshot_at <= snapshot_at for step in steps)
+    return steps[:before], steps[before:]

@@ -5,12 +5,15 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from consent_ledger.domain.calls import FOREVER, Change, Step, split
+from consent_ledger.domain.calls import Change, Step, split
 from consent_ledger.domain.durations import instant
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
 
 _SQL = statements.load(__file__)
+
+# Reading a whole list takes longer than a connection waits for other things.
+_WHOLE_LIST_SECONDS = 3600
 
 # register, controller
 Key = tuple[str, str]
@@ -40,6 +43,7 @@ class Newest(NamedTuple):
     shard: int
     pos: int
     numbers: int
+    digest: str
     news: bool
 
 
@@ -48,8 +52,8 @@ class Brought(NamedTuple):
 
     id: int
     controller: str
+    snapshot: UUID
     base: int | None
-    replaces: int | None
     changes: int
 
 
@@ -57,10 +61,7 @@ async def steps(connection: Connection, controllers: Collection[str] | None = No
     """Return the steps that count, by register and controller, in the order of their snapshots."""
     found: dict[Key, list[Step]] = {}
     for row in await connection.fetch(_SQL["steps"], None if controllers is None else list(controllers)):
-        known_to = FOREVER if row["known_to"] is None else instant(row["known_to"])
-        step = Step(
-            row["id"], row["snapshot"], instant(row["snapshot_at"]), row["source"], instant(row["known_from"]), known_to
-        )
+        step = Step(row["id"], row["snapshot"], instant(row["snapshot_at"]), row["source"], instant(row["known_from"]))
         found.setdefault((row["register"], row["controller"]), []).append(step)
     return found
 
@@ -78,10 +79,10 @@ async def changes(connection: Connection, hashes: Collection[bytes]) -> dict[byt
 
 
 async def add_snapshot(
-    connection: Connection, id: UUID, *, register: str, source: str, snapshot_at: datetime, count: int, digest: str
+    connection: Connection, id: UUID, *, register: str, source: str, snapshot_at: datetime, numbers: int, digest: str
 ) -> None:
     """Begin to load a snapshot under the id of the event that will activate it."""
-    await connection.execute(_SQL["add_snapshot"], id, register, source, snapshot_at, count, digest)
+    await connection.execute(_SQL["add_snapshot"], id, register, source, snapshot_at, numbers, digest)
 
 
 async def load(
@@ -96,7 +97,7 @@ async def load(
 
 async def count_loaded(connection: Connection, snapshot: UUID, controller: str) -> int:
     """Count the numbers that were laid down for one controller."""
-    count: int = await connection.fetchval(_SQL["count_loaded"], snapshot, controller)
+    count: int = await connection.fetchval(_SQL["count_loaded"], snapshot, controller, timeout=_WHOLE_LIST_SECONDS)
     return count
 
 
@@ -110,21 +111,21 @@ async def add_steps(
     """
     before, after = split(known, instant(snapshot_at))
     path = [step.id for step in before]
-    to = await connection.fetchval(
-        _SQL["add_step"], register, controller, snapshot, snapshot, path[-1] if path else None, None
-    )
-    await connection.execute(_SQL["change_to_loaded"], to, snapshot, controller, path)
+    base = path[-1] if path else None
+    to = await connection.fetchval(_SQL["add_step"], register, controller, snapshot, snapshot, base)
+    await connection.execute(_SQL["change_to_loaded"], to, snapshot, controller, path, timeout=_WHOLE_LIST_SECONDS)
     if after:
-        onward = await connection.fetchval(
-            _SQL["add_step"], register, controller, after[0].snapshot, snapshot, to, after[0].id
+        path += [step.id for step in after if step.snapshot == after[0].snapshot]
+        onward = await connection.fetchval(_SQL["add_step"], register, controller, after[0].snapshot, snapshot, to)
+        await connection.execute(
+            _SQL["change_from_loaded"], onward, snapshot, controller, path, timeout=_WHOLE_LIST_SECONDS
         )
-        await connection.execute(_SQL["change_from_loaded"], onward, snapshot, controller, [*path, after[0].id])
 
 
-async def finish_loading(connection: Connection, snapshot: UUID, *, count: int, digest: str) -> None:
+async def finish_loading(connection: Connection, snapshot: UUID, *, numbers: int, digest: str) -> None:
     """Make a snapshot ready to be activated by its entry."""
-    await connection.execute(_SQL["unload"], snapshot)
-    await connection.execute(_SQL["set_loaded"], snapshot, count, digest)
+    await connection.execute(_SQL["unload"], snapshot, timeout=_WHOLE_LIST_SECONDS)
+    await connection.execute(_SQL["set_loaded"], snapshot, numbers, digest)
 
 
 async def lock_register(connection: Connection, register: str) -> bool:
@@ -138,7 +139,7 @@ async def forget_unfinished(connection: Connection, register: str) -> int:
     await connection.execute(_SQL["abandon"], register)
     left = [row["id"] for row in await connection.fetch(_SQL["abandoned"], register)]
     for id_ in left:
-        await connection.execute(_SQL["forget"], id_)
+        await connection.execute(_SQL["forget"], id_, timeout=_WHOLE_LIST_SECONDS)
     return len(left)
 
 
@@ -170,7 +171,6 @@ async def activate(
     """Make a loaded snapshot count from the commit on."""
     await connection.execute(_SQL["activate"], snapshot, snapshot_at, recorded_at, *place)
     await connection.execute(_SQL["know_steps"], snapshot, recorded_at)
-    await connection.execute(_SQL["replace_steps"], snapshot, recorded_at)
 
 
 async def refuse(connection: Connection, snapshot: UUID, problem: str) -> None:

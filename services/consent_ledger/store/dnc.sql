@@ -1,6 +1,6 @@
 -- name: steps
 -- In the order of their snapshots; of two of one date the one recorded later comes later.
-SELECT s.register, s.controller, s.id, s.snapshot, n.snapshot_at, n.source, s.known_from, s.known_to
+SELECT s.register, s.controller, s.id, s.snapshot, n.snapshot_at, n.source, s.known_from
   FROM dnc_step s
   JOIN dnc_snapshot n ON n.id = s.snapshot
  WHERE s.known_from IS NOT NULL AND ($1::text[] IS NULL OR s.controller = ANY($1))
@@ -23,8 +23,8 @@ SELECT id, register, source, snapshot_at, count, digest, state, problem, recorde
 SELECT count(DISTINCT hash) FROM dnc_load WHERE snapshot = $1 AND controller = $2;
 
 -- name: add_step
-INSERT INTO dnc_step (register, controller, snapshot, brought_by, base, replaces)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO dnc_step (register, controller, snapshot, brought_by, base)
+VALUES ($1, $2, $3, $4, $5)
 RETURNING id;
 
 -- name: change_to_loaded
@@ -66,7 +66,7 @@ UPDATE dnc_step SET changes = (SELECT count(*) FROM changed) WHERE id = $1;
 DELETE FROM dnc_load WHERE snapshot = $1;
 
 -- name: brought
-SELECT id, controller, base, replaces, changes FROM dnc_step WHERE brought_by = $1 ORDER BY id;
+SELECT id, controller, snapshot, base, changes FROM dnc_step WHERE brought_by = $1 ORDER BY id;
 
 -- name: activate
 UPDATE dnc_snapshot
@@ -75,10 +75,6 @@ UPDATE dnc_snapshot
 
 -- name: know_steps
 UPDATE dnc_step SET known_from = $2 WHERE brought_by = $1;
-
--- name: replace_steps
-UPDATE dnc_step SET known_to = $2
- WHERE id IN (SELECT replaces FROM dnc_step WHERE brought_by = $1 AND replaces IS NOT NULL);
 
 -- name: refuse
 UPDATE dnc_snapshot SET state = 'refused', problem = $2 WHERE id = $1;
@@ -90,7 +86,7 @@ UPDATE dossier SET due_at = '-infinity'
 
 -- name: newest
 -- Of each register, the newest snapshot that counts, and whether one is still to be announced.
-SELECT DISTINCT ON (n.register) n.register, n.id, n.snapshot_at, n.recorded_at, n.shard, n.pos, n.count,
+SELECT DISTINCT ON (n.register) n.register, n.id, n.snapshot_at, n.recorded_at, n.shard, n.pos, n.count, n.digest,
        EXISTS (SELECT FROM dnc_snapshot u WHERE u.register = n.register AND u.state = 'active' AND NOT u.announced) AS news
   FROM dnc_snapshot n
  WHERE n.state = 'active'

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -15,7 +16,7 @@ from prometheus_client import Counter
 
 from consent_ledger.domain import durations
 from consent_ledger.domain.calls import CallHistory, FreshCalls, Step, split
-from consent_ledger.domain.catalogue import CALL_SNAPSHOT
+from consent_ledger.domain.catalogue import CALL_SNAPSHOT, Listed
 from consent_ledger.domain.decision import CallRegisters
 from consent_ledger.domain.events import read_body
 from consent_ledger.domain.identifiers import normalise_or_raw
@@ -35,9 +36,16 @@ SNAPSHOTS = Counter(
 )
 
 # More than this is not looked up number by number; the dossiers of the controller are gone through instead.
-_MARKED_MAX: Final = 100_000
-# What one entry brings must be counted within the transaction that folds it.
+_MARKED_MAX: Final = 50_000
+# What one entry brings is hashed and counted within the transaction that folds it.
+_INLINE_MAX: Final = 50_000
 _INLINE_BASE_MAX: Final = 100_000
+
+
+class _Personal(msgspec.Struct):
+    """The personal part of a snapshot, as it was checked when it came in."""
+
+    numbers: list[Listed]
 
 
 class Calls:
@@ -97,10 +105,9 @@ class Calls:
             return
         snapshot_at = min(entry.occurred_at, entry.recorded_at)
         brought = await dnc.brought(connection, entry.event_id)
-        problem = self._problem(brought, snapshot.register, durations.instant(snapshot_at))
-        if (snapshot.register, snapshot.numbers, snapshot.digest) != (
-            body["register"], body.get("count", snapshot.numbers), body.get("digest", snapshot.digest),
-        ):  # fmt: skip
+        problem = self._problem(entry.event_id, brought, snapshot.register, durations.instant(snapshot_at))
+        loaded = (snapshot.register, snapshot.numbers, snapshot.digest)
+        if "numbers" not in body and loaded != (body["register"], body.get("count"), body.get("digest")):
             problem = "the entry speaks of another list than was loaded"
         if problem is not None:
             await dnc.refuse(connection, entry.event_id, problem)
@@ -119,14 +126,14 @@ class Calls:
         SNAPSHOTS.labels("refused").inc()
         log.warning("snapshot refused", extra={"shard": entry.shard, "position": entry.pos, "problem": problem})
 
-    def _problem(self, brought: Sequence[Brought], name: str, snapshot_at: int) -> str | None:
+    def _problem(self, id_: UUID, brought: Sequence[Brought], name: str, snapshot_at: int) -> str | None:
         """Say why what was counted when a snapshot was loaded no longer holds."""
         for one in brought:
-            if one.replaces is not None:
+            if one.snapshot != id_:
                 continue
             before, after = split(self._steps.get((name, one.controller), ()), snapshot_at)
-            onward = [other.replaces for other in brought if other.base == one.id]
-            if one.base != (before[-1].id if before else None) or onward != [step.id for step in after[:1]]:
+            onward = [other.snapshot for other in brought if other.base == one.id]
+            if one.base != (before[-1].id if before else None) or onward != [step.snapshot for step in after[:1]]:
                 return "another snapshot was activated since it was loaded: import it again"
         return None
 
@@ -152,21 +159,24 @@ class Calls:
         name = body["register"]
         snapshot_at = min(entry.occurred_at, entry.recorded_at)
         if name in self._newest and self._newest[name].numbers > _INLINE_BASE_MAX:
-            # Counting how millions differ would hold everything up.
+            return
+        payloads = (await view.payloads(connection, [entry.place])).get(entry.place, [])
+        if len(payloads) * body["numbers"] > _INLINE_MAX or await dnc.snapshot(connection, entry.event_id) is not None:
             return
         await dnc.add_snapshot(
             connection, entry.event_id, register=name, source=body["source"], snapshot_at=snapshot_at,
-            count=body["numbers"], digest="",
+            numbers=body["numbers"], digest="",
         )  # fmt: skip
-        for controller, numbers in (await self._numbers(connection, entry)).items():
+        for controller, numbers in (await self._numbers(connection, entry, payloads)).items():
             await dnc.load(connection, entry.event_id, controller, numbers)
             known = self._steps.get((name, controller), ())
             await dnc.add_steps(connection, entry.event_id, name, controller, snapshot_at, known)
-        await dnc.finish_loading(connection, entry.event_id, count=body["numbers"], digest="")
+        await dnc.finish_loading(connection, entry.event_id, numbers=body["numbers"], digest="")
 
-    async def _numbers(self, connection: Connection, entry: Entry) -> dict[str, list[tuple[bytes, datetime | None]]]:
+    async def _numbers(
+        self, connection: Connection, entry: Entry, payloads: Sequence[tuple[str, UUID, bytes]]
+    ) -> dict[str, list[tuple[bytes, datetime | None]]]:
         """Decrypt the numbers of an entry and hash them as each controller that keeps them does."""
-        payloads = (await view.payloads(connection, [entry.place])).get(entry.place, [])
         persons = await keys.keys_of_persons(connection, self._keks, {person for _, person, _ in payloads})
         controllers = await keys.controller_keys(connection, self._keks)
         found = {}
@@ -176,7 +186,7 @@ class Calls:
             except (KeyError, InvalidTag):
                 continue
             # The salt of the commitment comes first.
-            listed = msgspec.json.decode(plaintext[32:])["numbers"]
+            listed = msgspec.json.decode(plaintext[32:], type=_Personal).numbers
             found[controller] = [_hashed(controllers[controller].key, one) for one in listed]
         return found
 
@@ -222,7 +232,6 @@ def _valid_until(newest: Newest, max_age: str | None) -> datetime:
     return from_micros(durations.after(durations.instant(newest.snapshot_at), max_age))
 
 
-def _hashed(key: bytes, listed: Mapping[str, Any]) -> tuple[bytes, datetime | None]:
-    value, _ = normalise_or_raw("phone", str(listed["value"]))
-    registered_at = listed.get("registered_at")
-    return address_hash(key, "phone", value), None if registered_at is None else datetime.fromisoformat(registered_at)
+def _hashed(key: bytes, listed: Listed) -> tuple[bytes, datetime | None]:
+    value, _ = normalise_or_raw("phone", listed.value)
+    return address_hash(key, "phone", value), listed.registered_at

@@ -26,7 +26,7 @@ create index on dnc_snapshot (register, state);
 
 -- The step from one snapshot to the next at one controller: in the order of their dates, the steps known at an instant
 -- of recording make up the listings as known then. A snapshot that comes late stands between two others: it brings a
--- step to itself and a new step from itself on, which replaces the one that led past it.
+-- step to itself and one from itself on, beside the one that leads past it; both say the truth of where they lead.
 create table dnc_step (
     id int generated always as identity primary key,
     register text not null,
@@ -36,16 +36,14 @@ create table dnc_step (
     brought_by uuid not null references dnc_snapshot,
     -- Where it was counted from; null: from nothing.
     base int references dnc_step,
-    replaces int references dnc_step,
     changes bigint not null default 0,
-    known_from timestamptz,
-    known_to timestamptz
+    known_from timestamptz
 );
 create index on dnc_step (controller, register);
 create index on dnc_step (brought_by);
 create index on dnc_step (snapshot);
 
--- What one step changes for one number. The hash is the controller's own, so that no two controllers' lists can be laid
+-- What one step changes for one number: how the number stands at its end. The hash is the controller's own, so that no two controllers' lists can be laid
 -- beside each other. `registered_at`: when the number was put on the register, where that is said.
 create table dnc (
     hash bytea not null,
@@ -86,9 +84,9 @@ grant select on dnc_snapshot, dnc_step, dnc to consent_viewer, consent_operator,
 grant insert (id, register, source, snapshot_at, count, digest, state) on dnc_snapshot to consent_viewer, consent_operator;
 grant update (state, count, digest) on dnc_snapshot to consent_operator;
 grant update on dnc_snapshot to consent_viewer;
-grant insert (register, controller, snapshot, brought_by, base, replaces, changes) on dnc_step
+grant insert (register, controller, snapshot, brought_by, base, changes) on dnc_step
     to consent_viewer, consent_operator;
 grant update (changes) on dnc_step to consent_operator;
-grant update (changes, known_from, known_to) on dnc_step to consent_viewer;
+grant update (changes, known_from) on dnc_step to consent_viewer;
 grant insert on dnc to consent_viewer, consent_operator;
 grant select, insert, delete on dnc_load to consent_viewer, consent_operator;
