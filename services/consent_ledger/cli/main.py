@@ -4,7 +4,20 @@ import logging
 
 import typer
 
-from consent_ledger.cli import decide, demo, doctor, keys, publish, quarantine, reconcile, register, schema, topics, up
+from consent_ledger.cli import (
+    decide,
+    demo,
+    doctor,
+    evaluate,
+    keys,
+    publish,
+    quarantine,
+    reconcile,
+    register,
+    schema,
+    topics,
+    up,
+)
 
 app = typer.Typer(
     name="consent",
@@ -25,6 +38,7 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(publish.publish)
 app.command()(decide.decide)
+app.command()(evaluate.evaluate)
 app.add_typer(register.app, name="register")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
