@@ -2,8 +2,8 @@
 
 Seen to fail: steps that do not help told, or told without the confirmation they need, or for the first of two
 restrictions only; contact, the version of a text left out of what helps; a parent asked for where nobody need be; the
-first refusal for the last; no end to a confirmation; a waiver, or a number taken off a list, left to the controller; the
-five minutes between clocks left out; the instant of another change told; late and voided entries, other identifiers,
+first refusal for the last; no end to a confirmation; a waiver, or a number taken off a list, left to the controller;
+the five minutes between clocks left out; the instant of another change told; late and voided entries, other identifiers,
 joint controllers and groups passed over; entries of the first reason given for all; identifiers repeated.
 """
 

@@ -1,6 +1,7 @@
 """The rule book can be read beside the specification: every code, every row, and a scenario for each.
 
-Seen to fail: …
+Seen to fail: a row missing at its code, or made up; a code without articles; the question after silence allowed a day
+longer; a module of rules that does not name its section.
 """
 
 import json
@@ -65,8 +66,6 @@ def test_every_row_of_the_decision_tables_has_a_scenario(row: str) -> None:
 def test_every_row_that_names_a_code_stands_at_that_code(row: str) -> None:
     answer = FILE["rows"][row].rpartition("->")[2]
     named = {code for code in _CODE.findall(answer) if code in RULES}
-    if "only; all else stays" in answer or "rest stays" in answer:
-        named.discard("CONSENT_WITHDRAWN")
 
     assert {code for code in named if row not in RULES[code].rows} == set()
 
