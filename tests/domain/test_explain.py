@@ -3,8 +3,9 @@
 Seen to fail: steps that do not help told, or told without the confirmation they need, or for the first of two
 restrictions only; contact, the version of a text left out of what helps; a parent asked for where nobody need be; the
 first refusal for the last; no end to a confirmation; a waiver, or a number taken off a list, left to the controller;
-the five minutes between clocks left out; the instant of another change told; late and voided entries, other identifiers,
-joint controllers and groups passed over; entries of the first reason given for all; identifiers repeated.
+the five minutes between clocks left out; the instant of another change told; late and voided entries, other
+identifiers, joint controllers and groups passed over; entries of the first reason given for all; identifiers, or the
+name of a source that nobody registered, repeated.
 """
 
 import json
@@ -267,6 +268,12 @@ def test_without_a_source_of_the_controller_no_permission_is_told() -> None:
 
     assert found.changes == ()
     assert "No source is registered" in found.outlook
+
+
+def test_only_a_source_of_the_register_is_named() -> None:
+    found = of([said("objection-raised", AN, at=on(1), source="an@example.be")])
+
+    assert [entry.source for entry in found.reasons[0].entries] == [None]
 
 
 # -- what each entry did

@@ -29,6 +29,7 @@ from consent_ledger.store.decisions import BehindError, Snapshot, behind_barrier
 
 BODY_MAX_BYTES: Final = 8 * 1_048_576
 ANSWERS_MAX: Final = 100_000
+EXPLAINED_MAX: Final = 100
 
 # How many questions are worked on before other requests get their turn.
 _AT_A_TIME: Final = 50
@@ -90,26 +91,31 @@ class Decisions:
             raise forbidden()
         if asked.as_of is not None:
             raise ProblemError(422, "invalid", "as_of is not answered here")
-        return json_response(await self.answer(asked.questions))
+        return json_response(await self.answer(asked.questions, explain=_is_asked_why(request)))
 
-    async def answer(self, asked: Sequence[Question]) -> Answered:
+    async def answer(self, asked: Sequence[Question], *, explain: bool = False) -> Answered:
         """Answer questions from one snapshot, taken behind the barrier. Raises `ProblemError` 503, 413."""
-        read = await self._database.read(lambda connection: self._read(connection, asked))
+        read = await self._database.read(lambda connection: self._read(connection, asked, explain=explain))
         items: list[Item | Several] = []
         for index, (one, said) in enumerate(zip(read.asked, read.said, strict=True)):
-            if index % _AT_A_TIME == 0:
+            if explain or index % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
-            found = answers.from_dossiers(one, read.ground, read.facts[index]) if said is None else said
+            if explain:
+                found = answers.explained(one, read.ground, read.facts.get(index, ()), said)
+            else:
+                found = answers.from_dossiers(one, read.ground, read.facts[index]) if said is None else said
             items.append(answers.item(one, found, read.ground.register))
         return Answered(decisions=items, known=read.known, horizon=read.horizon)
 
-    async def _read(self, connection: Connection, asked: Sequence[Question]) -> _Read:
+    async def _read(self, connection: Connection, asked: Sequence[Question], *, explain: bool) -> _Read:
         try:
             async with behind_barrier(connection, self._patience) as snapshot:
                 rules = await self._rules_of(connection, snapshot.register_version)
-                return await self._read_snapshot(snapshot, rules, _prepare(asked, rules))
+                return await self._read_snapshot(
+                    snapshot, rules, _prepare(asked, rules, explain=explain), explain=explain
+                )
         except BehindError:
-            prepared = _prepare(asked, self._rules)
+            prepared = _prepare(asked, self._rules, explain=explain)
             ground = Ground(self._rules.register, {}, {}, 0)
             return _Read(prepared, [answers.refuse(one, "STALE") for one in prepared], {}, ground, None, None)
 
@@ -122,13 +128,15 @@ class Decisions:
             self._rules = rules = _Rules(register, {controller: key.key for controller, key in found.items()})
         return rules
 
-    async def _read_snapshot(self, snapshot: Snapshot, rules: _Rules, prepared: list[Asked]) -> _Read:
+    async def _read_snapshot(self, snapshot: Snapshot, rules: _Rules, prepared: list[Asked], *, explain: bool) -> _Read:
         now = self._clock.now(snapshot.now)
         hashes = {one.addresses[0][1] for one in prepared if one.addresses and len(one.addresses) == 1}
         needs = await snapshot.needs({one.controller for one in prepared})
         ground = Ground(rules.register, needs, await snapshot.rows(hashes), durations.instant(now))
         if snapshot.horizon < now - self._max_staleness:
             said: list[list[Said] | None] = [answers.refuse(one, "STALE") for one in prepared]
+        elif explain:
+            said = [None if one.addresses else answers.from_view(one, ground) for one in prepared]
         else:
             said = [answers.from_view(one, ground) for one in prepared]
         facts = await _facts(snapshot, {index: prepared[index] for index, one in enumerate(said) if one is None})
@@ -136,10 +144,19 @@ class Decisions:
         return _Read(prepared, said, facts, ground, _known(snapshot), horizon)
 
 
-def _prepare(asked: Sequence[Question], rules: _Rules) -> list[Asked]:
+def _is_asked_why(request: Request) -> bool:
+    wanted = request.query_params.get("explain", "false")
+    if wanted not in ("true", "false"):
+        raise ProblemError(422, "invalid", "explain is true or false")
+    return wanted == "true"
+
+
+def _prepare(asked: Sequence[Question], rules: _Rules, *, explain: bool) -> list[Asked]:
     prepared = [answers.ask(rules.register, rules.keys, question) for question in asked]
-    if sum(len(one.pairs) for one in prepared) > ANSWERS_MAX:
-        raise ProblemError(413, "too-many", f"the questions have more than {ANSWERS_MAX} answers")
+    most = EXPLAINED_MAX if explain else ANSWERS_MAX
+    if sum(len(one.pairs) for one in prepared) > most:
+        what = "answers to explain" if explain else "answers"
+        raise ProblemError(413, "too-many", f"the questions have more than {most} {what}")
     return prepared
 
 

@@ -36,14 +36,18 @@ _HOUR: Final = 60 * durations.MINUTE
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of the ledger and what it did. `time`: when it happened, as far as it counts."""
+    """An entry of the ledger and what it did.
+
+    `time`: when it happened, as far as it counts. `source`: null when it is not registered, for its name may say
+    anything.
+    """
 
     shard: int
     position: int
     type: str
     time: str
     recorded_at: str
-    source: str
+    source: str | None
     notes: tuple[str, ...]
 
 
@@ -193,7 +197,14 @@ class _Explained:
 
     def _entries(self, facts: Iterable[Fact], notes: Callable[[Fact], Iterable[str]]) -> tuple[Entry, ...]:
         ordered = sorted({fact.place: fact for fact in facts}.values(), key=lambda fact: (fact.time, fact.place))
-        return tuple(_entry(fact, notes(fact)) for fact in ordered)
+        return tuple(self._entry(fact, notes(fact)) for fact in ordered)
+
+    def _entry(self, fact: Fact, notes: Iterable[str]) -> Entry:
+        return Entry(
+            shard=fact.shard, position=fact.pos, type=fact.type, time=rfc3339(from_micros(fact.time)),
+            recorded_at=rfc3339(from_micros(fact.recorded)), notes=tuple(notes),
+            source=fact.source if fact.source in self._case.standing.register.sources else None,
+        )  # fmt: skip
 
     def _notes(self, fact: Fact) -> Iterator[str]:
         yield from _clock_notes(fact)
@@ -267,13 +278,6 @@ def _span(micros: int) -> str:
         if count:
             return f"{count} {name}{'s' if count > 1 else ''}"
     return "a moment"
-
-
-def _entry(fact: Fact, notes: Iterable[str]) -> Entry:
-    return Entry(
-        shard=fact.shard, position=fact.pos, type=fact.type, time=rfc3339(from_micros(fact.time)),
-        recorded_at=rfc3339(from_micros(fact.recorded)), source=fact.source, notes=tuple(notes),
-    )  # fmt: skip
 
 
 def _instant(instant: int | None) -> str | None:
