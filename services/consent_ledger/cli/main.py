@@ -14,6 +14,7 @@ from consent_ledger.cli import (
     quarantine,
     reconcile,
     register,
+    rules,
     schema,
     topics,
     up,
@@ -39,6 +40,7 @@ app.command()(demo.demo)
 app.command()(publish.publish)
 app.command()(decide.decide)
 app.command()(evaluate.evaluate)
+app.command()(rules.rules)
 app.add_typer(register.app, name="register")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
