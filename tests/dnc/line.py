@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from api.served import Api
 from builders import event, given
+from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.suppression import call_register_key, suppression_key
-from consent_ledger.runtime.keys import address_hash
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import keys

@@ -6,10 +6,12 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from consent_ledger.api.questions import Question, normalised
 from consent_ledger.domain import durations
 from consent_ledger.domain.decision import ADDRESS_OF, CallRegisters, Decision, decide
+from consent_ledger.domain.explain import Explanation, explain, explain_reason
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
@@ -38,6 +40,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     `reasons`: all that apply, `reason` first. `basis`: the legal basis of the purpose (Art. 6(1)). `position` and
     `recorded_at`: the entry that last changed what is known of the address, null when nothing is. `valid_until`: when
     this yes ends by itself. `final` false: the service cannot tell at the moment and says no; ask again.
+    `explanation`: there if it was asked for.
     """
 
     allow: bool
@@ -48,6 +51,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     recorded_at: datetime | None
     valid_until: str | None
     final: bool
+    explanation: Explanation | UnsetType = UNSET
 
 
 class Named(Item, frozen=True, kw_only=True):
@@ -79,6 +83,7 @@ class Said(NamedTuple):
     answer: Answer
     place: tuple[int, int] | None = None
     recorded_at: datetime | None = None
+    explanation: Explanation | UnsetType = UNSET
 
 
 class Ground(NamedTuple):
@@ -210,6 +215,51 @@ def _while_fresh(
     return msgspec.structs.replace(decision, valid_until=until)
 
 
+def explained(
+    asked: Asked,
+    ground: Ground,
+    facts: Sequence[Fact],
+    said: Sequence[Said] | None,
+    calls: CallRegisters | None,
+    *,
+    as_of: int | None,
+) -> list[Said]:
+    """Decide on all facts and explain the answers; what was `said` already rests on no facts, and stays."""
+    if said is None:
+        # What is recorded has happened, whatever the clock says that lags behind the ledger's.
+        if as_of is None:
+            ground = ground._replace(now=max([ground.now, *(fact.recorded for fact in facts)]))
+        said = from_dossiers(asked, ground, facts, calls, as_of=as_of)
+    return [
+        one._replace(explanation=_explanation(asked, pair, one, ground, facts, calls, as_of))
+        for pair, one in zip(asked.pairs, said, strict=True)
+    ]
+
+
+def _explanation(
+    asked: Asked,
+    pair: Pair,
+    said: Said,
+    ground: Ground,
+    facts: Sequence[Fact],
+    calls: CallRegisters | None,
+    as_of: int | None,
+) -> Explanation:
+    if asked.addresses is None or said.answer.reason in _PASSING:
+        return explain_reason(said.answer.reason)
+    return explain(
+        ground.register,
+        facts,
+        controller=asked.controller,
+        identifiers=asked.addresses,
+        purpose=pair[0] or "",
+        channel=pair[1] or "",
+        at=ground.now if asked.at is None else asked.at,
+        as_of=as_of,
+        dnc=calls,
+    )
+
+
 def item(asked: Asked, said: Sequence[Said], register: Register) -> Item | Several:
     """Give what was said the form in which it goes out."""
     if asked.is_open:
@@ -224,6 +274,7 @@ def item(asked: Asked, said: Sequence[Said], register: Register) -> Item | Sever
         recorded_at=one.recorded_at,
         valid_until=one.answer.valid_until,
         final=one.answer.reason not in _PASSING,
+        explanation=one.explanation,
     )
 
 

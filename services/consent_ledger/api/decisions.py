@@ -32,6 +32,7 @@ from consent_ledger.store.decisions import BehindError, Snapshot, behind_barrier
 
 BODY_MAX_BYTES: Final = 8 * 1_048_576
 ANSWERS_MAX: Final = 100_000
+EXPLAINED_MAX: Final = 100
 
 # How many questions are worked on before other requests get their turn.
 _AT_A_TIME: Final = 50
@@ -97,20 +98,22 @@ class Decisions:
         if scope not in key.scopes or not all(map(key.acts_for, {question.controller for question in asked.questions})):
             raise forbidden()
         past = None if asked.as_of is None else known.read(asked.as_of)
-        return json_response(await self.answer(asked.questions, past))
+        return json_response(await self.answer(asked.questions, past, explain=_is_asked_why(request)))
 
-    async def answer(self, asked: Sequence[Question], past: Known | None = None) -> Answered:
+    async def answer(self, asked: Sequence[Question], past: Known | None = None, *, explain: bool = False) -> Answered:
         """Answer questions from one snapshot, taken behind the barrier; by what was known in the past, if it says so.
 
         Raises `ProblemError` 503, 422, 413.
         """
-        read = await self._database.read(lambda connection: self._read(connection, asked, past))
+        read = await self._database.read(lambda connection: self._read(connection, asked, past, explain=explain))
         items: list[Item | Several] = []
         for index, (one, said) in enumerate(zip(read.asked, read.said, strict=True)):
-            if index % _AT_A_TIME == 0:
+            if explain or index % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
-            if said is None:
-                calls = read.calls.get(one.controller)
+            calls = read.calls.get(one.controller)
+            if explain:
+                found = answers.explained(one, read.ground, read.facts.get(index, ()), said, calls, as_of=read.as_of)
+            elif said is None:
                 found = answers.from_dossiers(one, read.ground, read.facts[index], calls, as_of=read.as_of)
             else:
                 found = said
@@ -118,15 +121,19 @@ class Decisions:
         known_ = None if read.known is None else read.known.dumps()
         return Answered(decisions=items, known=known_, horizon=read.horizon)
 
-    async def _read(self, connection: Connection, asked: Sequence[Question], past: Known | None) -> _Read:
+    async def _read(
+        self, connection: Connection, asked: Sequence[Question], past: Known | None, *, explain: bool
+    ) -> _Read:
         try:
             async with behind_barrier(connection, self._patience) as snapshot:
                 if past is not None:
-                    return await self._read_past(connection, snapshot, asked, past)
+                    return await self._read_past(connection, snapshot, asked, past, explain=explain)
                 rules = await self._rules_of(connection, snapshot.register_version)
-                return await self._read_snapshot(snapshot, rules, _prepare(asked, rules))
+                return await self._read_snapshot(
+                    snapshot, rules, _prepare(asked, rules, explain=explain), explain=explain
+                )
         except BehindError:
-            prepared = _prepare(asked, self._rules)
+            prepared = _prepare(asked, self._rules, explain=explain)
             ground = Ground(self._rules.register, {}, {}, 0)
             return _Read(prepared, [answers.refuse(one, "STALE") for one in prepared], {}, ground, {}, None, None)
 
@@ -137,13 +144,15 @@ class Decisions:
             self._rules = rules = await _rules(connection, self._keks, version)
         return rules
 
-    async def _read_snapshot(self, snapshot: Snapshot, rules: _Rules, prepared: list[Asked]) -> _Read:
+    async def _read_snapshot(self, snapshot: Snapshot, rules: _Rules, prepared: list[Asked], *, explain: bool) -> _Read:
         now = self._clock.now(snapshot.now)
         hashes = {one.addresses[0][1] for one in prepared if one.addresses and len(one.addresses) == 1}
         needs = await snapshot.needs({one.controller for one in prepared})
         ground = Ground(rules.register, needs, await snapshot.rows(hashes), durations.instant(now))
         if snapshot.horizon < now - self._max_staleness:
             said: list[list[Said] | None] = [answers.refuse(one, "STALE") for one in prepared]
+        elif explain:
+            said = [None if one.addresses else answers.from_view(one, ground) for one in prepared]
         else:
             said = [answers.from_view(one, ground) for one in prepared]
         open_ = {index: prepared[index] for index, one in enumerate(said) if one is None}
@@ -154,7 +163,7 @@ class Decisions:
         return _Read(prepared, said, facts, ground, calls, rests_on, horizon)
 
     async def _read_past(
-        self, connection: Connection, snapshot: Snapshot, asked: Sequence[Question], past: Known
+        self, connection: Connection, snapshot: Snapshot, asked: Sequence[Question], past: Known, *, explain: bool
     ) -> _Read:
         """Read what was known then. A dossier holds all that its parts held before they were joined."""
         if not past.is_within(snapshot.applied) or past.instant > durations.instant(self._clock.now(snapshot.now)):
@@ -163,7 +172,7 @@ class Decisions:
         if version is None:
             version = await snapshot.register_version_at(from_micros(past.instant))
         rules = await _rules(connection, self._keks, version)
-        prepared = _prepare(asked, rules)
+        prepared = _prepare(asked, rules, explain=explain)
         said = [answers.refuse(one, "NO_ADDRESS") if one.addresses is None else None for one in prepared]
         everything = await _facts(snapshot, dict(enumerate(prepared)))
         facts = {index: [one for one in found if past.holds(one)] for index, found in everything.items()}
@@ -180,10 +189,19 @@ async def _rules(connection: Connection, keks: KeyEncryptionKeys, version: int) 
     return _Rules(register, {controller: key.key for controller, key in found.items()})
 
 
-def _prepare(asked: Sequence[Question], rules: _Rules) -> list[Asked]:
+def _is_asked_why(request: Request) -> bool:
+    wanted = request.query_params.get("explain", "false")
+    if wanted not in ("true", "false"):
+        raise ProblemError(422, "invalid", "explain is true or false")
+    return wanted == "true"
+
+
+def _prepare(asked: Sequence[Question], rules: _Rules, *, explain: bool) -> list[Asked]:
     prepared = [answers.ask(rules.register, rules.keys, question) for question in asked]
-    if sum(len(one.pairs) for one in prepared) > ANSWERS_MAX:
-        raise ProblemError(413, "too-many", f"the questions have more than {ANSWERS_MAX} answers")
+    most = EXPLAINED_MAX if explain else ANSWERS_MAX
+    if sum(len(one.pairs) for one in prepared) > most:
+        what = "answers to explain" if explain else "answers"
+        raise ProblemError(413, "too-many", f"the questions have more than {most} {what}")
     return prepared
 
 

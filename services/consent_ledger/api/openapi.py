@@ -78,7 +78,15 @@ EVENTS: Final[dict[str, Any]] = {
 }
 DECISIONS: Final[dict[str, Any]] = {
     "summary": "Ask whether addresses may be used",
-    "parameters": _KEY,
+    "parameters": [
+        *_KEY,
+        {
+            "name": "explain",
+            "in": "query",
+            "schema": {"type": "boolean"},
+            "description": "true: say of each answer why, and what would change it; at most 100 answers",
+        },
+    ],
     "requestBody": {"required": True, "content": {JSON: {"schema": _schema(Asked)}}},
     "responses": {
         "200": _json("the answers in the order of the questions", _answered()),

@@ -16,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from consent_ledger.cli import found
+from consent_ledger.cli.explanation import say_explanation
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.lists import Row, Sheet, Summary, opened, written_whole
 from consent_ledger.cli.terminal import NO, UNAVAILABLE, USAGE, AsJson, err, fail, out, run, say_json, table, yes_no
@@ -43,13 +44,16 @@ class Question:
         self._said = {"controller": controller, "purpose": purpose, "channel": channel}
         self._kind = kind or _BY_CHANNEL.get(channel)
 
-    async def ask(self, client: httpx.AsyncClient, addresses: list[str]) -> list[dict[str, Any]]:
+    async def ask(
+        self, client: httpx.AsyncClient, addresses: list[str], *, explain: bool = False
+    ) -> list[dict[str, Any]]:
         """Return the answers in the order of the addresses; where the API gives none, the command ends."""
         questions = [
             {**self._said, "subject": [{"type": self._kind or kind_of(address), "value": address}]}
             for address in addresses
         ]
-        answer = await client.post("/v1/decisions", json={"questions": questions})
+        why = {"explain": "true"} if explain else {}
+        answer = await client.post("/v1/decisions", params=why, json={"questions": questions})
         if not answer.is_success:
             fail(*_no_answer(answer))
         decisions: list[dict[str, Any]] = answer.json()["decisions"]
@@ -71,6 +75,9 @@ def decide(
     ] = None,
     allowed: Annotated[Path | None, typer.Option("--out", help="Where the allowed rows go, unchanged.")] = None,
     refused: Annotated[Path | None, typer.Option(help="Where all other rows go, unchanged.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why, and what would change the answer; with an ADDRESS only.")
+    ] = False,
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -81,11 +88,13 @@ def decide(
     """
     if (address is None) == (file is None) or (file is None) != (allowed is None):
         fail("give either an ADDRESS, or --file with --out", USAGE)
+    if explain and address is None:
+        fail("--explain is for one ADDRESS", USAGE)
     if kind is not None and kind not in TYPES:
         fail(f"--type is one of {', '.join(TYPES)}", USAGE)
     question = Question(controller=controller, purpose=purpose, channel=channel, kind=kind)
     if address is not None:
-        _say_one(run(_ask_one(data, question, address)), as_json=as_json)
+        _say_one(run(_ask_one(data, question, address, explain=explain)), as_json=as_json)
     elif file is not None and allowed is not None:
         _say_list(run(_sift(data, question, file, allowed, refused, quiet=as_json)), allowed, as_json=as_json)
 
@@ -126,9 +135,9 @@ def _no_answer(answer: httpx.Response) -> tuple[str, int]:
 # -- one address
 
 
-async def _ask_one(data: Path, question: Question, address: str) -> dict[str, Any]:
+async def _ask_one(data: Path, question: Question, address: str, *, explain: bool) -> dict[str, Any]:
     async with api_client(data) as client:
-        return (await question.ask(client, [address]))[0]
+        return (await question.ask(client, [address], explain=explain))[0]
 
 
 def _say_one(answer: dict[str, Any], *, as_json: bool) -> None:
@@ -140,6 +149,8 @@ def _say_one(answer: dict[str, Any], *, as_json: bool) -> None:
             if value := answer.get(name):
                 shown = ", ".join(value) if isinstance(value, list) else str(value)
                 out.print(Text.assemble((f"    {name}: ", "dim"), shown))
+        if explanation := answer.get("explanation"):
+            say_explanation(explanation)
         if answer.get("final") is False:
             err.print(Text("This is not final: ask again in a moment.", style="yellow"))
     if not answer["allow"]:

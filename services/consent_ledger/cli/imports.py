@@ -22,8 +22,9 @@ from consent_ledger.cli.terminal import NO, UNAVAILABLE, USAGE, AsJson, err, fai
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.catalogue import CALL_SNAPSHOT
 from consent_ledger.domain.cloudevents import build, uuid7
+from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
-from consent_ledger.runtime.keys import KeyFile, address_hash
+from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.publish import publishing
 from consent_ledger.runtime.settings import Settings

@@ -8,12 +8,14 @@ from consent_ledger.cli import (
     decide,
     demo,
     doctor,
+    evaluate,
     imports,
     keys,
     publish,
     quarantine,
     reconcile,
     register,
+    rules,
     schema,
     topics,
     up,
@@ -38,6 +40,8 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(publish.publish)
 app.command()(decide.decide)
+app.command()(evaluate.evaluate)
+app.command()(rules.rules)
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(topics.app, name="topics")

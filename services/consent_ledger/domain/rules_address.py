@@ -1,4 +1,8 @@
-"""What stands against one address: do-not-call registers, replaced addresses, bounces (specification 6.10)."""
+"""What stands against one address (specification 6.10).
+
+Do-not-call registers: rows N1 to N7 (WER VI.110 to VI.112). Bounces: rows B1 to B3, replaced addresses: rows X1 to X5
+(Art. 5(1)(d), 16).
+"""
 
 from typing import Final
 

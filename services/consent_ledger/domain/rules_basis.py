@@ -1,4 +1,8 @@
-"""What the basis of a purpose asks for beyond the absence of refusals (specification 6.9)."""
+"""What the basis of a purpose asks for beyond the absence of refusals (specification 6.9).
+
+Nothing on record: rows Q1 to Q4 (Art. 6(1)). Soft opt-in: rows S1 to S4 (ePrivacy Art. 13). Minors: row M7 (Rec. 38).
+Silence clock: rows I1 to I6, re-permission: rows P1 to P6 (Art. 5(1)(e)).
+"""
 
 from typing import Final
 

@@ -1,4 +1,7 @@
-"""When a consent counts (Art. 4(11), 7 and 8; specification 6.7)."""
+"""When a consent counts (Art. 4(11), 7 and 8; specification 6.7).
+
+Consent: rows K1 to K20. Minors: rows M1 to M6 and M8 to M10.
+"""
 
 from typing import Final
 

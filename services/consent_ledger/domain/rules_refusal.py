@@ -1,4 +1,8 @@
-"""What a refusal means, by its substance and not its label, and what ends it (specification 6.6 and 6.8)."""
+"""What a refusal means, by its substance and not its label, and what ends it (specification 6.6 and 6.8).
+
+Withdrawal: rows W1 to W20 (Art. 7(3)). Objection and complaint: rows O1 to O25 (Art. 21(2) and (3)). Assessed
+objection: rows A1 to A9 (Art. 21(1)). Restriction: rows R1 to R6 (Art. 18). Erasure: rows E1 to E12 (Art. 17).
+"""
 
 from typing import Final
 

@@ -20,9 +20,10 @@ from consent_ledger.domain.catalogue import CALL_SNAPSHOT, Listed
 from consent_ledger.domain.decision import CallRegisters
 from consent_ledger.domain.events import read_body
 from consent_ledger.domain.identifiers import normalise_or_raw
+from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.suppression import CALL_REGISTER, call_register_hash, call_register_state, from_micros
-from consent_ledger.runtime.keys import KeyEncryptionKeys, address_hash, decrypt
+from consent_ledger.runtime.keys import KeyEncryptionKeys, decrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import dnc, keys, view
 from consent_ledger.store.dnc import Brought, Newest
