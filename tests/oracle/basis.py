@@ -1,7 +1,18 @@
-"""Conditions of the basis, do-not-call, the address (specification 6.9, 6.10, 6.14.9)."""
+"""Conditions of the basis, do-not-call, the address (specification 6.9, 6.10, 6.14.9).
+
+Decided here, where the text is silent:
+- Verifying, confirming, changing back and consenting anew are permissions that beat a replacement or a bounce, and a
+  consent beats a listing: certainly later (6.2).
+- Of what happened at one instant, contacts come before a relationship, and its end comes last.
+- Two snapshots of one instant stand together: what either lists is listed. A listing registered after its snapshot
+  counts from the snapshot, as every refusal dated ahead.
+- An address replaced by itself is neither replaced nor brought back.
+- A question asked again is one that names the underlying purpose or the re-permission purpose itself.
+- A consent that retires no longer the address must be fresh: only the subject's own act undoes (6.7).
+"""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from oracle import known
 from oracle.case import ADDRESS_OF, Case, about, identifiers
@@ -63,7 +74,7 @@ def _erasures(case: Case) -> list[Entry]:
     return [
         one
         for one in case.of("erasure-executed")
-        if case.addresses(one) and case.reached_by(one) and covers_purpose(case, one) and covers_channel(case, one)
+        if case.addresses(one) and case.at_the_address(one) and covers_purpose(case, one) and covers_channel(case, one)
     ]
 
 
@@ -118,7 +129,7 @@ def repermission_reasons(case: Case, ask: Callable[[str], tuple[bool, str, set[s
     if any(
         one.t >= expiry
         and case.controller in listed(one, "controllers")
-        and one.body.get("purpose") == case.purpose["repermission_for"]
+        and one.body.get("purpose") in (None, case.purpose["repermission_for"], case.purpose["id"])
         and case.of_the_person(one)
         for one in case.of("repermission-sent")
     ):
@@ -171,9 +182,8 @@ def _consented_since(case: Case, run: list[Entry], latest: datetime) -> bool:
         if number.get("registered_at")
     ]
     fresh = [one for one in counting(case) if one.body.get("origin") == "data-subject"]
-    if registered:
-        return any(one.t - max(registered) > DOUBT for one in fresh)
-    return any(certainly_later(one, run[-1]) for one in fresh)
+    source, listed_from = run[0].source, min(max(registered), latest) if registered else run[-1].t
+    return any(one.t - listed_from > (DOUBT if one.source != source else timedelta()) for one in fresh)
 
 
 def address_reasons(case: Case) -> set[str]:
@@ -182,7 +192,7 @@ def address_reasons(case: Case) -> set[str]:
         return set()
     reasons: set[str] = set()
     for one in case.of("identifier-changed"):
-        names = case.controller in listed(one, "controllers")
+        names = case.controller in listed(one, "controllers") and one.body["old"] != one.body["new"]
         retires = identifiers([one.body["old"]]) & case.stand_for_the_address
         if names and retires and not (_proved_since(case, one) or _taken_up_since(case, one)):
             reasons.add("ADDRESS_RETIRED")
@@ -200,7 +210,8 @@ def _proved_since(case: Case, refusal: Entry) -> bool:
         one
         for one in case.of("consent-confirmed")
         for consent in case.of("consent-given")
-        if confirms(case, one, consent)
+        if case.controller in listed(consent, "controllers")
+        and confirms(case, one, consent)
         and consent.t <= one.t <= plus(consent.t, TO_CONFIRM)
         and about(consent) & case.stand_for_the_address
     ]
@@ -213,7 +224,9 @@ def _taken_up_since(case: Case, change: Entry) -> bool:
     back = [
         one
         for one in case.of("identifier-changed")
-        if case.counts(one) and identifiers([one.body["new"]]) & case.stand_for_the_address
+        if case.counts(one)
+        and identifiers([one.body["new"]]) & case.stand_for_the_address
+        and one.body["old"] != one.body["new"]
     ]
-    anew = [one for one in counting(case) if case.at_the_address(one)]
+    anew = [one for one in counting(case) if case.at_the_address(one) and one.body.get("origin") == "data-subject"]
     return any(certainly_later(one, change) for one in back + anew)

@@ -99,9 +99,14 @@ class Case:
         return [self._linked_by(one) - self.shared for one in self.happened if self._may_link(one)]
 
     def _may_link(self, one: Entry) -> bool:
-        """6.14.2: every refusal that addresses it or a joint one; any other event that names it and is served."""
+        """6.14.2: every refusal that addresses it or a joint one; any other event that names it and is served.
+
+        Bounces and ages stay with the controllers that they address (9.20), but link there like refusals.
+        """
         if one.type in known.RESTRICTIVE:
-            return self.addresses(one) and not one.body.get("malformed")
+            shared_by_the_joint = one.type in known.REFUSALS and self.addresses(one)
+            addressed = self.controller in self.addressed_by(one)
+            return (addressed or shared_by_the_joint) and not one.body.get("malformed")
         return known.speaks_to(self.register, one, self.controller)
 
     def _linked_by(self, one: Entry) -> set[Identifier]:

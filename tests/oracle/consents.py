@@ -1,11 +1,17 @@
-"""When a consent counts (specification 6.7, 6.14.1, 6.14.8)."""
+"""When a consent counts (specification 6.7, 6.14.1, 6.14.8).
+
+Decided here, where the text is silent:
+- A declared minimum age below the threshold leaves the age unknown, whatever the gate: `age_gate` speaks only where
+  nothing was declared ("`declared_min_age`, else `age_gate`"), and a purpose without a gate is not open.
+- A text version that is no number is older than any.
+"""
 
 from datetime import date, datetime
 from typing import Any
 
 from oracle.case import Case, Identifier, about, identifiers
 from oracle.known import Entry, bears, listed
-from oracle.times import article_8_age, birthday, plus
+from oracle.times import END_OF_TIME, article_8_age, birthday, plus
 
 ORIGINS = {"data-subject", "import", "third-party"}
 MECHANISMS = {
@@ -28,11 +34,14 @@ def consents(case: Case) -> list[Entry]:
 
 
 def _at_the_address_or_before_it(case: Case, consent: Entry) -> bool:
-    return any(_followed(case, consent, address, case.at, set()) for address in case.stand_for_the_address)
+    return any(_followed(case, consent, address, END_OF_TIME, set()) for address in case.stand_for_the_address)
 
 
 def _followed(case: Case, consent: Entry, address: Identifier, before: datetime, seen: set[Identifier]) -> bool:
-    """6.7: the address is in the event, or replaced one that is, by a verified change of the subject, later than it."""
+    """6.7: the address is in the event, or replaced one that is, by a verified change of the subject, later than it.
+
+    An address replaces one of its own type, and a chain of changes is followed in the order in which they happened.
+    """
     if address in about(consent):
         return True
     return any(
@@ -41,9 +50,10 @@ def _followed(case: Case, consent: Entry, address: Identifier, before: datetime,
         if case.counts(change)
         and change.body.get("origin") == "data-subject"
         and change.body.get("verified") is True
-        and change.t <= before
+        and change.t < before
         and address in identifiers([change.body["new"]])
         for old in identifiers([change.body["old"]]) - seen - {address}
+        if old[0] == address[0]
     )
 
 
@@ -68,9 +78,13 @@ def status(case: Case, consent: Entry) -> str:
         return "CONSENT_INVALID"
     if any(evidence.get(field) in (None, "") for field in ("text_id", "text_version", "ref")):
         return "CONSENT_INVALID"
-    if evidence["text_version"] < (case.purpose.get("min_text_version") or 0):
+    if _number(evidence["text_version"]) < (case.purpose.get("min_text_version") or 0):
         return "CONSENT_OUTDATED"
     return _age(case, consent) or _confirmation(case, consent) or _lifetime(case, consent) or COUNTS
+
+
+def _number(version: Any) -> int:
+    return version if isinstance(version, int) else 0
 
 
 def _confirmation(case: Case, consent: Entry) -> str | None:
@@ -106,9 +120,9 @@ def _age(case: Case, consent: Entry) -> str | None:
     born = established or (date.fromisoformat(said["birth_date"]) if said.get("birth_date") else None)
     if born is not None:
         return "MINOR" if consent.t.date() < birthday(born, limit) else None
-    if (said.get("declared_min_age") or 0) >= limit or case.purpose.get("age_gate") == "signal":
-        return None
-    return "AGE_UNKNOWN"
+    if said.get("declared_min_age") is not None:
+        return None if said["declared_min_age"] >= limit else "AGE_UNKNOWN"
+    return None if case.purpose.get("age_gate") == "signal" else "AGE_UNKNOWN"
 
 
 def threshold(case: Case, consent: Entry) -> int | None:
@@ -116,7 +130,7 @@ def threshold(case: Case, consent: Entry) -> int | None:
     limits = [case.purpose["min_age"]] if case.purpose.get("min_age") else []
     if case.purpose.get("iss"):
         own = case.register["controllers"][case.controller].get("country")
-        limits.append(article_8_age(consent.body.get("country") or own))
+        limits.append(article_8_age(consent.body.get("country") or own, consent.t.date()))
     return max(limits, default=None)
 
 

@@ -3,8 +3,12 @@
 Decided here, where the text is silent:
 - A reference by id means the first event that bore this id; a refusal counted under a used id has none of its own.
 - A neutral event under a used id with other content is ignored, as nothing of it is a refusal.
-- A neutral event cannot be voided: 6.3 knows permissive and restrictive targets only, and a second re-permission
-  mail is the greater wrong.
+- The note of a re-permission mail is voided like a refusal: without it a second mail would go out. What else is
+  neutral is voided at once.
+- Links, changes of address and assessments widen what refusals reach, though they are permissive: only a source that
+  serves every controller they name may void them.
+- A registered source that serves nobody is taken to serve all, as an unregistered one: a refusal is never dropped.
+- A controller that two sets of joint controllers of one purpose share makes them one set.
 - The voiding needs no named controller and no instant: "as known from then on" speaks of recorded time alone.
 """
 
@@ -25,6 +29,13 @@ PERMISSIVE = {
 RESTRICTIVE = {
     "consent-withdrawn", "objection-raised", "complaint-received", "restriction-placed", "erasure-requested",
     "erasure-executed", "delivery-failed", "preference-register-imported", "age-established",
+}  # fmt: skip
+
+WIDENING = {"identifiers-linked", "identifier-changed", "objection-assessed"}
+
+REFUSALS = {
+    "consent-withdrawn", "objection-raised", "complaint-received", "erasure-requested", "erasure-executed",
+    "restriction-placed",
 }  # fmt: skip
 
 
@@ -87,18 +98,15 @@ def _voids(register: Register, void: Entry, target: Entry, entries: list[Entry])
     """6.3: permissive at once; restrictive only what staff typed, by two people, from a source serving all of it."""
     if void.type != "event-voided" or not bears(target, void.body.get("voids"), entries):
         return False
-    if target.type in PERMISSIVE:
-        return True
+    serves_all = addressed(register, target) <= served_by(register, void.source)
+    if target.type in WIDENING:
+        return serves_all
+    if target.type not in RESTRICTIVE | {"repermission-sent"}:
+        return target.type != "event-voided"
     typist, approver = void.body.get("entered_by"), void.body.get("approved_by")
     first_typist = target.body.get("entered_by")
-    return bool(
-        target.type in RESTRICTIVE
-        and first_typist
-        and typist
-        and approver
-        and approver not in (typist, first_typist)
-        and addressed(register, target) <= served_by(register, void.source)
-    )
+    two_people = typist and approver and approver not in (typist, first_typist)
+    return bool(first_typist and two_people and serves_all)
 
 
 def served_by(register: Register, source: str) -> set[str]:
@@ -113,16 +121,17 @@ def listed(one: Entry, field: str) -> list[Any]:
 
 
 def addressed(register: Register, one: Entry) -> set[str]:
-    """6.4: the controllers that a restrictive event addresses."""
+    """6.4: the controllers that an event addresses; only a restrictive one is ever widened."""
     named = listed(one, "controllers")
     reached = {name for name in named if name in register["controllers"]}
+    if one.type not in RESTRICTIVE:
+        return reached
     if not named or len(reached) < len(set(named)):
-        registered = one.source in register["sources"]
-        reached |= served_by(register, one.source) if registered else set(register["controllers"])
+        reached |= served_by(register, one.source) or set(register["controllers"])
     for name in list(reached):
         own = register["controllers"][name]
         scope = one.body.get("controller_scope")
-        if scope is None and one.type == "objection-raised":
+        if scope not in ("entity", "group") and one.type == "objection-raised":
             scope = own.get("default_objection_scope")
         if scope == "group" and own.get("group"):
             reached |= {other for other, its in register["controllers"].items() if its.get("group") == own["group"]}
@@ -141,11 +150,10 @@ def counts_for(register: Register, one: Entry, controller: str) -> bool:
 
 def joint_controllers(register: Register, controller: str, purpose: str) -> set[str]:
     """6.4: the controllers named in `joint_with` of one purpose, and the one that names them: all of them together."""
-    return {
-        partner
-        for one in register["purposes"]
-        if one["id"] == purpose
-        for together in [{one["controller"], *(one.get("joint_with") or ())}]
-        if controller in together
-        for partner in together
-    } | {controller}
+    circles = [
+        {one["controller"], *(one.get("joint_with") or ())} for one in register["purposes"] if one["id"] == purpose
+    ]
+    joint = {controller}
+    for _ in circles:
+        joint = joint.union(*(circle for circle in circles if circle & joint))
+    return joint

@@ -36,7 +36,7 @@ def answer(register: Register, entries: Sequence[Entry], question: Mapping[str, 
     if channel not in own[0]["channels"]:
         return _no({"CHANNEL_NOT_COVERED"})
     asked, kind = frozenset(identifiers(question["subject"])), ADDRESS_OF[channel]
-    if kind is not None and len([one for one in asked if one[0] == kind]) != 1:
+    if not asked or (kind is not None and len([one for one in asked if one[0] == kind]) != 1):
         return _no({"NO_ADDRESS"})
     at: datetime = instant(question["at"])
     return _judge(Case(register, entries, controller, own[0], channel, asked, at), question)

@@ -1,7 +1,12 @@
 """What a refusal means and what ends it (specification 6.6, 6.8, 6.14.4 to 6.14.7, 6.14.10).
 
 Decided here, where the text is silent:
-- Vital interest stands with contract; a legal obligation that is not exempt stays erased (6.8 knows no end there).
+- Direct marketing on any basis but consent is refused like marketing on f: Art. 21(2) knows no bases.
+- Vital interest and a legal obligation that is not exempt stand with contract.
+- The substance of a withdrawal from marketing on f is an objection: it too reaches internal marketing always.
+- A refusal of erasure without grounds refuses nothing (Art. 12(4)), as a rejection without grounds.
+- "Named in the same consent" is looked for among controllers of one group, or served by a common source, as the reach
+  of a withdrawal is fixed when it is recorded.
 - A consent that ended a refusal ends it still after it was withdrawn itself: the withdrawal is the answer then
   (S101; "the block is back" in 6.8 is left to consents that expire or stop counting).
 """
@@ -12,10 +17,6 @@ from oracle.consents import counting
 from oracle.known import Entry, bears, certainly_later, listed
 from oracle.times import instant
 
-REFUSALS = (
-    "consent-withdrawn", "objection-raised", "complaint-received", "erasure-requested", "erasure-executed",
-    "restriction-placed",
-)  # fmt: skip
 CHANNELS = {"email", "phone", "sms", "post", "device", "media", "internal"}
 OBJECTION = "Art. 21(1) objection"
 COMPELLING = "rejected"
@@ -25,9 +26,9 @@ def column(case: Case) -> str:
     """Return the column of the tables in 6.6 and 6.8."""
     if case.basis == "consent":
         return "consent"
-    if case.basis in ("legitimate-interest", "public-task"):
-        return "marketing on f" if case.marketing else "other f / e"
-    return case.basis
+    if case.marketing:
+        return "marketing on f"
+    return "other f / e" if case.basis in ("legitimate-interest", "public-task") else case.basis
 
 
 def is_all(case: Case, refusal: Entry) -> bool:
@@ -55,7 +56,10 @@ def covers_purpose(case: Case, refusal: Entry) -> bool:
 def covers_channel(case: Case, refusal: Entry) -> bool:
     """6.6: no list, or an unknown channel, means all; marketing objections reach internal purposes always."""
     names = listed(refusal, "channels")
-    if case.channel == "internal" and case.marketing and refusal.type in ("objection-raised", "complaint-received"):
+    objecting = {"objection-raised", "complaint-received"}
+    if column(case) == "marketing on f":
+        objecting.add("consent-withdrawn")
+    if case.channel == "internal" and case.marketing and refusal.type in objecting:
         return True
     return not names or any(name not in CHANNELS for name in names) or case.channel in names
 
@@ -72,13 +76,24 @@ def in_scope(case: Case, refusal: Entry) -> bool:
 
 def _by_the_same_consent(case: Case, refusal: Entry) -> bool:
     """6.14.6: one withdrawal, all controllers of the consent."""
+    near = {name for name in known.addressed(case.register, refusal) if _near(case, name)}
     return refusal.type == "consent-withdrawn" and any(
         case.controller in listed(consent, "controllers")
         and case.purpose["id"] in listed(consent, "purposes")
+        and near
         and known.addressed(case.register, refusal) & set(listed(consent, "controllers"))
         and consent.t <= refusal.t
         and case.of_the_person(consent)
         for consent in case.of("consent-given")
+    )
+
+
+def _near(case: Case, other: str) -> bool:
+    """Are the two controllers of one group, or served by a common source?"""
+    register = case.register
+    group = register["controllers"][case.controller].get("group")
+    return (group is not None and register["controllers"][other].get("group") == group) or any(
+        {case.controller, other} <= known.served_by(register, source) for source in register["sources"]
     )
 
 
@@ -121,7 +136,7 @@ def standing(case: Case) -> set[str]:
     fresh = [one for one in counting(case) if one.body.get("origin") == "data-subject"]
     return {
         outcome
-        for refusal in case.of(*REFUSALS)
+        for refusal in case.of(*known.REFUSALS)
         if in_scope(case, refusal)
         for block in meaning(case, refusal)
         if not _ended(case, refusal, block, fresh)
@@ -146,10 +161,12 @@ def _ended(case: Case, refusal: Entry, block: str, fresh: list[Entry]) -> bool:
             return _objection_withdrawn(case, refusal)
         case "ERASURE_REQUESTED", "other f / e":
             return _new_relationship(case, refusal) or any(
-                case.counts(one) and bears(refusal, one.body.get("request_id"), list(case.entries))
+                case.counts(one)
+                and one.body.get("grounds")
+                and bears(refusal, one.body.get("request_id"), list(case.entries))
                 for one in case.of("erasure-refused")
             )
-        case "ERASED", "other f / e" | "contract" | "vital-interest":
+        case "ERASED", "other f / e" | "contract" | "vital-interest" | "legal-obligation":
             return _new_relationship(case, refusal)
     return False
 

@@ -39,6 +39,7 @@ def plus_months(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
+@functools.lru_cache(100_000)
 def plus(start: datetime, duration: str) -> datetime:
     """7.1: years and months first, then days and time. What lies beyond the calendar never comes."""
     months, rest = _parts(duration)
@@ -53,8 +54,10 @@ def birthday(born: date, years: int) -> date:
     return plus_months(born, 12 * years)
 
 
-def article_8_age(country: str | None) -> int:
-    """7.5: unknown 16."""
+def article_8_age(country: str | None, day: date) -> int:
+    """7.5: unknown 16; Denmark 13 before 2024."""
+    if country == "DK" and day.year < 2024:
+        return 13
     return AGES.get(country or "", 16)
 
 

@@ -139,7 +139,7 @@ def _fact(event: Mapping[str, Any], pos: int) -> Fact:
 def _reached(register: Register, found: Fact) -> tuple[str, ...]:
     return reach(
         register, type=found.type, source=found.source, controllers=found.controllers,
-        controller_scope=found.controller_scope, purposes=found.purposes,
+        controller_scope=found.controller_scope,
     )[0]  # fmt: skip
 
 

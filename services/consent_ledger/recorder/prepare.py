@@ -115,14 +115,12 @@ class Preparer:
 
     def _reach(self, event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
         body = event.body
-        purposes = body.get("purposes")
         reached, addressed = register.reach(
             self._register,
             type=event.type,
             source=event.source,
             controllers=event.controllers,
             controller_scope=body.get("controller_scope"),
-            purposes=tuple(purposes) if isinstance(purposes, list | tuple) else purposes,
         )
         known = self._controllers
         return tuple(c for c in reached if c in known), tuple(c for c in addressed if c in known)
