@@ -25,7 +25,8 @@ LIVES_IN_A_WORLD = 4
 QUESTIONS = 4
 PROBES = 3
 TICK = timedelta(microseconds=1)
-OPENED_BY_TIME = {"MINOR", "OBJECTION_PENDING", "REPERMISSION_NOT_DUE"}
+# By an eighteenth birthday, or when the subject is informed; the question after silence opens at its expiry.
+OPENED_BY_TIME = {"MINOR", "OBJECTION_PENDING"}
 Object = dict[str, Any]
 Said = tuple[bool, str, frozenset[str]]
 
@@ -39,12 +40,12 @@ def _told(decision: Decision) -> object:
     return said(decision), decision.entries, decision.since, decision.valid_until, decision.needs_dnc
 
 
-def _may_follow(decision: Decision, then: Said, instant: int) -> bool:
-    """Tell whether the answer may be so at a later instant, by time alone."""
+def _may_follow(decision: Decision, then: Said, instant: int, *, opens: bool) -> bool:
+    """Tell whether time alone may make the answer so. `opens`: it may even turn this no into a yes."""
     if then != said(decision) and (decision.due is None or instant < decision.due):
         return False
     if not decision.allow:
-        return not then[0] or decision.reason in OPENED_BY_TIME
+        return opens or not then[0]
     if decision.valid_until is None or instant < decision.valid_until:
         return then[0]
     return instant > decision.valid_until or not then[0]
@@ -142,7 +143,8 @@ class Trial:
         happened = [one for one in self.known if one.t <= at]
         for later in self._probes(at, decision):
             then = self.by_oracle(question | {"at": later.isoformat()}, happened, document)
-            assert _may_follow(decision, then, durations.instant(later)), (
+            opens = decision.reason in OPENED_BY_TIME or question["purpose"] == "ask"
+            assert _may_follow(decision, then, durations.instant(later), opens=opens), (
                 f"seed {self.life.seed}: {question} at {later} says {then}, after {decision}; {self.events}"
             )
 

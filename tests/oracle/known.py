@@ -3,6 +3,7 @@
 Decided here, where the text is silent:
 - A reference by id means the first event that bore this id; a refusal counted under a used id has none of its own.
 - A neutral event under a used id with other content is ignored, as nothing of it is a refusal.
+- A snapshot of a do-not-call register is never voided: no staff typed it, and the next one replaces it.
 - The note of a re-permission mail is voided like a refusal: without it a second mail would go out. What else is
   neutral is voided at once.
 - Links, changes of address and assessments widen what refusals reach, though they are permissive: only a source that
@@ -101,8 +102,10 @@ def _voids(register: Register, void: Entry, target: Entry, entries: list[Entry])
     serves_all = addressed(register, target) <= served_by(register, void.source)
     if target.type in WIDENING:
         return serves_all
+    if target.type in ("event-voided", "preference-register-imported"):
+        return False
     if target.type not in RESTRICTIVE | {"repermission-sent"}:
-        return target.type != "event-voided"
+        return True
     typist, approver = void.body.get("entered_by"), void.body.get("approved_by")
     first_typist = target.body.get("entered_by")
     two_people = typist and approver and approver not in (typist, first_typist)
