@@ -174,15 +174,15 @@ def _numbers(case: Case, snapshot: Entry) -> list[dict[str, str]]:
 
 def _consented_since(case: Case, run: list[Entry], latest: datetime) -> bool:
     """A fresh consent for this very purpose, certainly later than the listing."""
+    newest = [one for one in run if one.t == latest]
     registered = [
         instant(number["registered_at"])
-        for one in run
-        if one.t == latest
+        for one in newest
         for number in _numbers(case, one)
         if number.get("registered_at")
     ]
     fresh = [one for one in counting(case) if one.body.get("origin") == "data-subject"]
-    source, listed_from = run[0].source, min(max(registered), latest) if registered else run[-1].t
+    source, listed_from = newest[-1].source, min(max(registered), latest) if registered else run[-1].t
     return any(one.t - listed_from > (DOUBT if one.source != source else timedelta()) for one in fresh)
 
 
