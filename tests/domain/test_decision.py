@@ -1,9 +1,10 @@
 """What an answer says, whom a refusal is about, what it means and what ends it, where the scenarios do not look.
 
 Seen to fail: shared identifiers, malformed refusals and devices linking; the typist approving a voiding; a withdrawal
-not counting elsewhere, or for a later consent; joint controllers found in one direction; a withdrawal not stopping
-profiling; objections rejected without grounds; erasures refused without grounds; restrictions lifted before the subject
-was told; `due` without the end of a consent or the informing of the subject; `valid_until` unjudged.
+not counting elsewhere, or for a later consent; joint controllers found in one direction, or only for what was refused;
+a withdrawal not stopping profiling; objections rejected without grounds; erasures refused without grounds; restrictions
+lifted before the subject was told; `due` without the end of a consent or the informing of the subject; `valid_until`
+unjudged.
 """
 
 from typing import Any
@@ -175,6 +176,20 @@ def test_joint_controllers_share_what_was_refused_to_one(type: str, reason: str)
 
     assert answer([said(type, AN)], controller="south", channel="internal", document=document).reason == reason
     assert answer([said(type, AN)], controller="south", channel="internal", **FILE).allow
+
+
+def test_what_a_refusal_for_another_purpose_links_is_one_person_to_the_joint_controllers_too() -> None:
+    document = world(**FILE)
+    document["purposes"] += [{"controller": "north", "id": "survey", "basis": "consent", "channels": ["email"]}]
+    document["purposes"][0]["joint_with"] = ["south"]
+    linking = said("consent-withdrawn", AN, CUSTOMER, purposes=["survey"])
+    refusing = said("restriction-placed", CUSTOMER, controllers=["south"], source="desk")
+
+    joined = answer([linking, refusing], controller="south", channel="internal", document=document)
+    apart = answer([refusing], controller="south", channel="internal", document=document)
+
+    assert joined.reason == "RESTRICTED"
+    assert apart.allow
 
 
 def test_joint_controllers_do_not_share_bounces() -> None:

@@ -195,6 +195,15 @@ def test_a_decision_names_the_register_it_needs_instead_of_carrying_its_date() -
     assert answer([consent()]).needs_dnc is None
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_snapshots_of_one_instant_stand_together_whichever_came_last(order: int) -> None:
+    snapshots = [snapshot(28, {"value": PHONE[1]}), snapshot(28) | {"id": "empty"}]
+
+    said_no = answer([consent(PHONE), *snapshots[::order]], PHONE, channel="phone", **CALL)
+
+    assert said_no.reason == "DNC_LISTED"
+
+
 def test_a_second_register_ends_the_yes_at_the_age_of_its_snapshot() -> None:
     both: dict[str, Any] = {"channels": ["phone"], "dnc": ["list", "other"]}
     events = [consent(PHONE), snapshot(28), snapshot(5, name="other")]

@@ -346,14 +346,14 @@ def reach(
     source: str,
     controllers: Sequence[str] | str | None,
     controller_scope: str | None,
-    purposes: Sequence[str] | str | None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Fix at recording whose dossiers an event goes to, and who of them gets its personal fields; both sorted.
 
-    A refusal goes to all it speaks to, their joint controllers, and, for a withdrawal, everybody who may be named in
-    the same consent: the same group, or served by a common source. A voiding goes wherever its target may be.
+    A refusal goes to all it speaks to and their joint controllers, whatever its purposes: its identifiers are one
+    person's there too (specification 6.14.2). A withdrawal also goes to everybody who may be named in the same consent:
+    the same group, or served by a common source. A voiding goes wherever its target may be.
     """
-    return _reach(register, type, source, _names(controllers), controller_scope, _names(purposes))
+    return _reach(register, type, source, _names(controllers), controller_scope)
 
 
 def _names(value: Sequence[str] | str | None) -> tuple[str, ...] | None:
@@ -367,16 +367,14 @@ def _reach(
     source: str,
     controllers: tuple[str, ...] | None,
     controller_scope: str | None,
-    purposes: tuple[str, ...] | None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if type in _NOWHERE:
         return (), ()
     speaks_to = addressed(register, type, source, controllers, controller_scope)
     reached = set(speaks_to.controllers)
     if type in REFUSALS:
-        touched = scope(register, speaks_to.controllers, purposes)
         for purpose in register.purposes.values():
-            if not purpose.terms.joint.isdisjoint(speaks_to.controllers) and covers(touched, purpose):
+            if not purpose.terms.joint.isdisjoint(speaks_to.controllers):
                 reached.add(purpose.controller)
     if type == "consent-withdrawn":
         for name in speaks_to.controllers:

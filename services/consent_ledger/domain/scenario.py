@@ -1,6 +1,7 @@
 """Decisions offline: a register, events in the order of the ledger, and questions, answered by the same rules."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -42,23 +43,26 @@ class Snapshots:
     """All imports of one do-not-call register."""
 
     def __init__(self, snapshots: Iterable[Snapshot]) -> None:
-        self._snapshots = sorted(snapshots, key=lambda one: (one.time, one.recorded))
+        self._snapshots = sorted(snapshots, key=lambda one: one.time)
 
     def look_up(self, token: Token, at: int, as_of: int) -> Listing:
-        """Say what the latest snapshot known says: a listing is as old as the unbroken run of snapshots with it."""
+        """Say what the latest snapshot known says: a listing is as old as the unbroken run of snapshots with it.
+
+        Snapshots of one instant stand together, in whatever order they arrived: what one of them lists is listed.
+        """
         known = [one for one in self._snapshots if one.recorded <= as_of and one.time <= at]
         if not known:
             return Listing(None, None, "")
-        latest, listed_from = known[-1], None
-        if token in latest.numbers:
-            registered = latest.numbers[token]
-            for snapshot in reversed(known):
-                if token not in snapshot.numbers:
-                    break
-                listed_from = snapshot.time
-            if registered is not None:
-                listed_from = min(registered, latest.time)
-        return Listing(latest.time, listed_from, latest.source)
+        latest, listed_from = known[-1].time, None
+        for time, together in groupby(reversed(known), key=lambda one: one.time):
+            if not any(token in one.numbers for one in together):
+                break
+            listed_from = time
+        naming = [one for one in known if one.time == latest and token in one.numbers]
+        registered = [found for one in naming if (found := one.numbers[token]) is not None]
+        if registered:
+            listed_from = min(max(registered), latest)
+        return Listing(latest, listed_from, (naming or known)[-1].source)
 
 
 class Ledger:
@@ -139,7 +143,7 @@ def _fact(event: Mapping[str, Any], pos: int) -> Fact:
 def _reached(register: Register, found: Fact) -> tuple[str, ...]:
     return reach(
         register, type=found.type, source=found.source, controllers=found.controllers,
-        controller_scope=found.controller_scope, purposes=found.purposes,
+        controller_scope=found.controller_scope,
     )[0]  # fmt: skip
 
 

@@ -121,14 +121,12 @@ class Preparer:
         if event.type == CALL_SNAPSHOT:
             # A list of numbers is about no person; whoever must ask it keeps the numbers, if there are any.
             return (), tuple(c for c in self._register.callers(body["register"]) if c in known)
-        purposes = body.get("purposes")
         reached, addressed = register.reach(
             self._register,
             type=event.type,
             source=event.source,
             controllers=event.controllers,
             controller_scope=body.get("controller_scope"),
-            purposes=tuple(purposes) if isinstance(purposes, list | tuple) else purposes,
         )
         return tuple(c for c in reached if c in known), tuple(c for c in addressed if c in known)
 
