@@ -87,7 +87,10 @@ async def test_the_past_is_for_auditors(api: Api) -> None:
     assert (past, present) == ([403, 200], [200, 403])
 
 
-@pytest.mark.parametrize("as_of", ["yesterday", "2026-03-01", "2026-03-01T09:00:00", "", "kg", "2999-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "as_of",
+    ["yesterday", "2026-03-01", "2026-03-01T09:00:00", "", "kg", Known(-(10**18)).dumps(), "2999-01-01T00:00:00Z"],
+)
 async def test_what_says_no_time_of_the_past_is_invalid(api: Api, as_of: str) -> None:
     answer = await api.ask(question(), as_of=as_of)
 
@@ -96,8 +99,8 @@ async def test_what_says_no_time_of_the_past_is_invalid(api: Api, as_of: str) ->
 
 async def test_what_was_never_known_is_invalid(api: Api) -> None:
     now = int(datetime.now(UTC).timestamp() * 1_000_000) - 1_000_000
-    unheard = [Known(now, applied, 1).dumps() for applied in ((10**9, 0, 0), (0, 0, 0, 0))]
+    unheard = [Known(now, (10**9, 0, 0), 1), Known(now, (0, 0, 0, 0), 1), Known(now, (0,), 10**9), Known(now, (0,), -1)]
 
-    statuses = [(await api.ask(question(), as_of=known)).status_code for known in unheard]
+    statuses = [(await api.ask(question(), as_of=known.dumps())).status_code for known in unheard]
 
-    assert statuses == [422, 422]
+    assert statuses == [422] * 4

@@ -53,6 +53,23 @@ async def test_a_new_snapshot_renews_the_date_and_the_records_of_numbers_whose_l
         ]  # fmt: skip
 
 
+async def test_a_fresh_snapshot_that_changes_nothing_needs_no_new_record(line: Line) -> None:
+    customer = number()
+    await line.imported(at=ago(days=10))
+    await line.api.recorded(line.served(customer, at=ago(days=90)))
+    await line.published()
+    while_stale = await line.on_topic(customer)
+
+    await line.imported(at=ago(days=1))
+    await line.published()
+
+    assert while_stale is not None
+    assert while_stale["decisions"]["calls"]["phone"]["allow"] is True
+    assert await line.on_topic(customer) == while_stale
+    valid_until = [datetime.fromisoformat(date["valid_until"]) for date in await line.dates()]
+    assert valid_until == [NOW - days(3), NOW + days(6)]
+
+
 async def test_no_yes_counts_from_the_commit_of_a_snapshot_until_all_its_answers_are_written(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,7 +166,8 @@ class Decisions:
         self, connection: Connection, snapshot: Snapshot, asked: Sequence[Question], past: Known, *, explain: bool
     ) -> _Read:
         """Read what was known then. A dossier holds all that its parts held before they were joined."""
-        if not past.is_within(snapshot.applied) or past.instant > durations.instant(self._clock.now(snapshot.now)):
+        now = durations.instant(self._clock.now(snapshot.now))
+        if past.instant > now or not past.is_within(snapshot.applied, snapshot.register_version):
             raise ProblemError(422, "invalid", "as_of is later than anything that is known")
         version = past.register_version
         if version is None:

@@ -28,9 +28,11 @@ class Known(NamedTuple):
             return fact.recorded <= self.instant
         return fact.shard < len(self.applied) and fact.pos < self.applied[fact.shard]
 
-    def is_within(self, applied: Sequence[int]) -> bool:
+    def is_within(self, applied: Sequence[int], register_version: int) -> bool:
         """Tell whether so much has been recorded at all; what an answer rested on is never lost again."""
         mine = self.applied or ()
+        if not 0 <= (self.register_version or 0) <= register_version:
+            return False
         return len(mine) <= len(applied) and all(some <= more for some, more in zip(mine, applied, strict=False))
 
     def dumps(self) -> str:
@@ -39,7 +41,7 @@ class Known(NamedTuple):
         return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-_Packed = tuple[int, int, tuple[int, ...] | None, int | None]
+_Packed = tuple[int, int, tuple[int, ...], int]
 
 
 def read(text: str) -> Known:
