@@ -4,7 +4,21 @@ import logging
 
 import typer
 
-from consent_ledger.cli import decide, demo, doctor, keys, publish, quarantine, reconcile, register, schema, topics, up
+from consent_ledger.cli import (
+    decide,
+    demo,
+    doctor,
+    history,
+    keys,
+    publish,
+    quarantine,
+    reconcile,
+    register,
+    schema,
+    topics,
+    up,
+    void,
+)
 
 app = typer.Typer(
     name="consent",
@@ -25,6 +39,8 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(publish.publish)
 app.command()(decide.decide)
+app.command()(history.history)
+app.command()(void.void)
 app.add_typer(register.app, name="register")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")

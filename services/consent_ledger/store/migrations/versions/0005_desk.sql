@@ -35,7 +35,7 @@ create table quarantine_resolution (
     event_id uuid not null,
     resolved_at timestamptz not null default clock_timestamp(),
     said bytea not null,
-    primary key (shard, k_offset)
+    primary key (shard, k_offset, outcome)
 );
 
 -- What one person proposes to void and another must approve. `event_id` is that of the voiding, whoever approves it and
