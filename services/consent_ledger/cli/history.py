@@ -29,7 +29,7 @@ def history(
     reason: Annotated[str, typer.Option(help="Why you look; it is recorded.")],
     event: Annotated[UUID | None, typer.Option(help="Find the person by an event's id instead of an address.")] = None,
     file: Annotated[
-        Path | None, typer.Option(help="The address stands in this file, - for standard input; else it is asked for.")
+        Path | None, typer.Option(help="The address stands in this file, - for standard input; else you are asked.")
     ] = None,
     kind: Annotated[
         str | None, typer.Option("--type", help=f"What the address is: {', '.join(TYPES)}; mostly clear by itself.")
@@ -76,9 +76,9 @@ def _place(text: str) -> dict[str, int]:
 
 
 def _address(file: Path | None) -> str:
-    if file is None:
+    if file is None and sys.stdin.isatty():
         address: str = typer.prompt("address", err=True)
-    elif file == _STANDARD_INPUT:
+    elif file is None or file == _STANDARD_INPUT:
         address = sys.stdin.readline()
     elif file.is_file():
         address = next(iter(file.read_text(encoding="utf-8").splitlines()), "")
@@ -110,12 +110,14 @@ def _say(answer: dict[str, Any]) -> None:
     rows = [
         (
             _at(entry["position"]), _time(entry["occurred_at"]), _time(entry["recorded_at"]), entry["type"],
-            visible(entry["source"]), visible(entry["entered_by"] or "-"), _marks(entry), _details(entry),
+            visible(entry["source"]), visible(entry["entered_by"] or "-"), _marks(entry),
         )
         for entry in shown["entries"]
     ]  # fmt: skip
-    columns = ("place", "happened (UTC)", "recorded (UTC)", "type", "source", "typed by", "marks", "said")
+    columns = ("place", "happened (UTC)", "recorded (UTC)", "type", "source", "typed by", "marks")
     out.print(table(f"Entries at {shown['controller']}", *columns, rows=list(rows)))
+    for entry in shown["entries"]:
+        out.print(Text.assemble((f"{_at(entry['position'])}  ", "dim"), _details(entry)), soft_wrap=True)
     known = [
         (one["type"], _value(one["value"]), "asked" if one["asked"] else "linked",
          ", ".join(_at(place) for place in one["positions"]))
@@ -160,11 +162,11 @@ def _marks(entry: dict[str, Any]) -> str:
 
 
 def _details(entry: dict[str, Any]) -> str:
-    """Write the rest of what was said in few words, identifiers first."""
+    """Write the event's id and the rest of what was said in one line, identifiers first."""
     who = [f"{one['type']} {_value(one['value'])}" for one in entry["identifiers"]]
     said = [
         f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for name, value in sorted(entry["said"].items())
         if name not in _SHOWN_APART
     ]
-    return visible("; ".join(who + said))
+    return visible("; ".join([entry["event_id"], *who, *said]))

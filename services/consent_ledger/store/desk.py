@@ -32,7 +32,7 @@ class Quarantined(NamedTuple):
     record: bytes
 
 
-class Original(msgspec.Struct, frozen=True, array_like=True):
+class Original(NamedTuple):
     """The record as it came. `timestamp`: of Kafka, in milliseconds."""
 
     key: bytes | None
@@ -75,7 +75,7 @@ class Desk:
         """Record who looks and why, and only then decrypt the record."""
         said = self._seal({"viewer": viewer, "reason": reason})
         await self._connection.execute(_SQL["add_look"], record.shard, record.offset, said)
-        return msgspec.msgpack.decode(decrypt(self._key, record.record, _RECORD), type=Original)
+        return Original(*msgspec.msgpack.decode(decrypt(self._key, record.record, _RECORD)))
 
     async def resolve(
         self, record: Quarantined, outcome: Literal["corrected", "voided"], event_id: UUID, said: Mapping[str, str]
