@@ -104,6 +104,20 @@ async def test_linked_identifiers_are_shown_with_the_entries_that_name_them(api:
     assert stranger not in json.dumps(seen)
 
 
+async def test_a_changed_address_is_shown_with_what_it_was(api: Api, address: Address) -> None:
+    old, new = address(), address()
+    await api.recorded(
+        event("identifier-changed", controllers=["shop-be"], old=email(old.upper()), new=email(new), verified=True)
+    )
+
+    seen = await shown(api, new)
+
+    assert seen["entries"][0]["identifiers"] == [
+        {"role": "old", "type": "email", "value": old},
+        {"role": "new", "type": "email", "value": new},
+    ]
+
+
 async def test_two_people_who_share_a_number_are_not_shown_together(api: Api, address: Address) -> None:
     person, other = address(), address()
     hotel = {"type": "phone", "value": "+3212345678", "shared": True}

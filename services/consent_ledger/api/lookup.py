@@ -179,7 +179,7 @@ class Lookup:
         try:
             async with behind_barrier(connection, self._patience) as snapshot:
                 register = await self._register_of(connection, snapshot.register_version)
-                reader = Reader(connection, self._keks, register, asked.controller)
+                reader = Reader(connection, self._keks, register, asked.controller, key)
                 wanted, alone = [(kind, hash_) for hash_, (kind, _) in given.items()], None
                 if asked.event_id is not None:
                     wanted, alone = await reader.by_event(asked.event_id)

@@ -14,7 +14,7 @@ from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.register import Register, addressed
 from consent_ledger.domain.timeline import Timeline, timeline
-from consent_ledger.runtime.keys import KeyEncryptionKeys
+from consent_ledger.runtime.keys import KeyEncryptionKeys, address_hash
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import history, view
 from consent_ledger.store.decisions import Snapshot
@@ -86,13 +86,16 @@ class Person(NamedTuple):
 
 
 class Reader:
-    """Reads persons of one controller under one register; `asked` are type, hash, and the value where it was given."""
+    """Reads persons of one controller under one register; `key` is that under which it hashes addresses."""
 
-    def __init__(self, connection: Connection, keks: KeyEncryptionKeys, register: Register, controller: str) -> None:
+    def __init__(
+        self, connection: Connection, keks: KeyEncryptionKeys, register: Register, controller: str, key: bytes
+    ) -> None:
         self._connection = connection
         self._keks = keks
         self._register = register
         self._controller = controller
+        self._key = key
         self._registers = {register.version: register}
 
     async def by_event(self, event_id: UUID) -> tuple[list[tuple[str, bytes]], Line | None]:
@@ -121,7 +124,7 @@ class Reader:
         looks = await history.looks(self._connection, found.identifiers)
         places = {fact.place for fact in found.facts} | set(looks) | ({alone.place} if alone else set())
         lines = await self._lines(places)
-        values = given | _values(lines)
+        values = given | _values(lines, self._key)
         return Person(
             entries=await self._entries(lines, found, values),
             identifiers=[
@@ -222,22 +225,12 @@ def _said(line: Line) -> dict[str, Any]:
     return said | {name: value for name, value in (line.personal or {}).items() if name != "subject"}
 
 
-def _values(lines: Sequence[Line]) -> dict[bytes, str]:
+def _values(lines: Sequence[Line], key: bytes) -> dict[bytes, str]:
     """Give the clear values of identifiers by their hashes, as entries that can be read have them."""
     values: dict[bytes, str] = {}
-    for line in lines:
-        if line.personal is not None:
-            clear = _clear(line.personal)
-            values.update((named.hash, value) for named, value in zip(line.identifiers, clear, strict=False))
+    for personal in (line.personal for line in lines if line.personal is not None):
+        given = [*personal.get("subject", ()), *(personal[role] for role in ("old", "new") if role in personal)]
+        for said in given:
+            value, _ = normalise_or_raw(said["type"], said["value"])
+            values[address_hash(key, said["type"], value)] = value
     return values
-
-
-def _clear(personal: dict[str, Any]) -> list[str]:
-    """Give the values of identifiers in the order in which the entry has them: each role, type and value once."""
-    given = [("subject", said) for said in personal.get("subject", ())]
-    given += [(role, personal[role]) for role in ("old", "new") if role in personal]
-    found = dict.fromkeys(
-        (role, said["type"], normalise_or_raw(said["type"], said["value"])[0], said.get("shared") is True)
-        for role, said in given
-    )
-    return [value for _, _, value, _ in found]
