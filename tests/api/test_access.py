@@ -108,7 +108,12 @@ def test_an_empty_list_is_nobody_and_a_star_is_everybody() -> None:
 
 # -- over HTTP
 
-CALLS = [("POST", "/v1/events"), ("POST", "/v1/decisions"), ("GET", "/v1/register")]
+CALLS = [
+    ("POST", "/v1/events"),
+    ("POST", "/v1/decisions"),
+    ("POST", "/v1/subjects/lookup"),
+    ("GET", "/v1/register"),
+]
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)

@@ -1,7 +1,7 @@
 """Doctor finds what is wrong: sums, owners, age, keys.
 
 Seen to fail: the sums of the heads compared with themselves; a lease that has passed taken for an owner; the key file
-only looked for and not tried.
+only looked for and not tried; what was resolved counted as open.
 """
 
 from pathlib import Path
@@ -91,6 +91,33 @@ async def test_a_view_that_is_behind_is_found(settings: Settings, since: str, sa
     checkup = await check_up(settings)
 
     assert about(checkup, "every answer is no") == [f"the view {words}: every answer is no" for words in said]
+
+
+QUARANTINE = """
+INSERT INTO consent.quarantine (shard, k_offset, reason, detail, recorded_at, record)
+VALUES (1, 1, 'BAD_FIELD', '', clock_timestamp() - interval '9 days', ''),
+       (1, 2, 'BAD_FIELD', '', clock_timestamp() - interval '5 hours 7 minutes', ''),
+       (1, 3, 'BAD_FIELD', '', clock_timestamp(), ''),
+       (1, 4, 'NOT_JSON', '', clock_timestamp() - interval '100 days', '');
+INSERT INTO consent.quarantine_resolution (shard, k_offset, outcome, event_id, said)
+VALUES (1, 1, 'corrected', gen_random_uuid(), ''), (1, 1, 'voided', gen_random_uuid(), ''),
+       (1, 4, 'voided', gen_random_uuid(), '');
+"""
+
+
+async def test_what_is_open_in_quarantine_is_told_with_the_age_of_the_oldest(settings: Settings) -> None:
+    await execute(settings, QUARANTINE)
+
+    checkup = await check_up(settings)
+
+    told = [warning for warning in checkup.warnings if warning.startswith("quarantine")]
+    assert told == [
+        "quarantine: 2 of BAD_FIELD are open, the oldest for 5 h 7 min; `consent quarantine list --open` shows them"
+    ]
+    assert [(one["reason"], one["records"], one["unresolved"]) for one in checkup.quarantine] == [
+        ("BAD_FIELD", 3, 2),
+        ("NOT_JSON", 1, 0),
+    ]
 
 
 async def test_another_installations_key_file_is_found(settings: Settings, tmp_path: Path) -> None:

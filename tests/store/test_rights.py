@@ -22,6 +22,7 @@ from store.drafts import LEASE, append, batch, claimed, draft
 LEDGER = ("event", "ledger", "entry_subject", "payload", "duplicate", "hole", "quarantine", "register")
 ERASABLE = ("payload", "quarantine")
 KEYS = ("service_key", "controller_key", "person_key")
+DESK = ("quarantine_look", "quarantine_resolution", "void_proposal")
 ROLES: tuple[Role, ...] = get_args(Role)
 CHANGES = {
     "update": "UPDATE consent.{} SET shard = shard",
@@ -125,6 +126,31 @@ async def test_only_the_recorder_inserts_into_the_ledger(untouched: str, table: 
 async def test_the_api_cannot_read_what_is_personal(untouched: str, table: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
         await try_as(untouched, "consent_api", f"TABLE consent.{table}")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("table", DESK)
+async def test_what_the_desk_did_stays_as_it_is(untouched: str, table: str, change: str) -> None:
+    superuser: Connection = await asyncpg.connect(untouched)
+    statement = CHANGES[change].format(table).replace("shard = shard", "said = said")
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="is append-only"):
+            await superuser.execute(statement)
+    finally:
+        await superuser.close()
+
+
+@pytest.mark.parametrize("table", DESK)
+async def test_only_an_officer_acts_at_the_desk(untouched: str, table: str) -> None:
+    rights = {role: await granted(untouched, role, table) for role in ROLES}
+
+    assert rights.pop("consent_officer") == {"SELECT", "INSERT"}
+    assert all(found <= {"SELECT"} for found in rights.values())
+
+
+@pytest.mark.parametrize("table", ["api_key", "outbox", "relay_head"])
+async def test_an_officer_sees_no_more_than_the_desk_needs(untouched: str, table: str) -> None:
+    assert await granted(untouched, "consent_officer", table) == set()
 
 
 async def test_a_login_user_that_is_only_a_member_of_the_role_can_record_and_take_over(

@@ -17,6 +17,7 @@ from consent_ledger.api.access import Access
 from consent_ledger.api.database import Database
 from consent_ledger.api.decisions import Decisions
 from consent_ledger.api.intake import Intake
+from consent_ledger.api.lookup import Lookup
 from consent_ledger.api.operation import Operation
 from consent_ledger.api.publisher import Publisher
 from consent_ledger.api.registers import Registers
@@ -43,9 +44,12 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
         await publisher.close()
+        await lookup.close()
         await database.close()
 
     access = Access(database)
+    decisions = Decisions(access, database, keks, clock, settings)
+    lookup = Lookup(access, database, publisher, decisions, keks, clock, settings)
     operation = Operation(database, publisher, settings.max_staleness)
     app = FastAPI(title="Consent ledger", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None,
                   lifespan=life)  # fmt: skip
@@ -53,7 +57,8 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     app.add_middleware(Surround)
     calls: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
         ("POST", "/v1/events", Intake(access, database, publisher).post, openapi.EVENTS),
-        ("POST", "/v1/decisions", Decisions(access, database, keks, clock, settings).post, openapi.DECISIONS),
+        ("POST", "/v1/decisions", decisions.post, openapi.DECISIONS),
+        ("POST", "/v1/subjects/lookup", lookup.post, openapi.LOOKUP),
         ("GET", "/v1/register", Registers(access, database).get, openapi.REGISTER),
         ("GET", "/healthz", operation.healthz, openapi.HEALTH),
         ("GET", "/readyz", operation.readyz, openapi.READY),

@@ -1,5 +1,6 @@
 """Request bodies within a limit, answers as JSON bytes: the parts of HTTP that every call shares."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from fastapi import Request, Response
 from consent_ledger.api.problems import ProblemError
 
 JSON: Final = "application/json"
+WAIT_MAX_SECONDS: Final = 30
+_WAIT: Final = re.compile(r"\bwait\s*=\s*\"?(\d{1,6})\b", re.IGNORECASE)
 
 # A body that is too long is still taken off the line, up to here: to many a caller, a connection that is closed while
 # it sends is an error without an answer.
@@ -38,6 +41,12 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 def _too_large(limit: int, headers: Mapping[str, str] | None = None) -> ProblemError:
     return ProblemError(413, "too-large", f"the body is longer than {limit} bytes", headers=headers)
+
+
+def preferred_wait(request: Request) -> int:
+    """Return how many seconds the caller would like to wait (RFC 7240), 0 when nothing is said, at most 30."""
+    found = _WAIT.search(", ".join(request.headers.getlist("prefer")))
+    return min(int(found[1]), WAIT_MAX_SECONDS) if found else 0
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 import asyncpg
 
 from consent_ledger.api.problems import unavailable
-from consent_ledger.runtime.postgres import Connection, Pool, create_pool
+from consent_ledger.runtime.postgres import Connection, Pool, Role, create_pool
 
 T = TypeVar("T")
 
@@ -26,10 +26,12 @@ _AWAY: Final = (
 
 
 class Database:
-    """A pool of connections with the API's rights, which are to read."""
+    """A pool of connections with the API's rights, which are to read, or with those of an officer."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, role: Role = "consent_api", size: int = _POOL_SIZE) -> None:
         self._dsn = dsn
+        self._role: Role = role
+        self._size = size
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
 
@@ -54,7 +56,7 @@ class Database:
     async def _connected(self) -> Pool:
         async with self._opening:
             if self._pool is None:
-                self._pool = await create_pool(self._dsn, "consent_api", size=_POOL_SIZE)
+                self._pool = await create_pool(self._dsn, self._role, size=self._size)
             return self._pool
 
     async def close(self) -> None:

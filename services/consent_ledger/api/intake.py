@@ -1,7 +1,6 @@
 """`POST /v1/events`: events over HTTP onto Kafka, and word from the ledger for those who wait for it."""
 
 import asyncio
-import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,12 +10,13 @@ import msgspec
 from fastapi import Request, Response
 
 from consent_ledger.api.access import Access
-from consent_ledger.api.body import json_response, read_body
+from consent_ledger.api.body import json_response, preferred_wait, read_body
 from consent_ledger.api.database import Database
 from consent_ledger.api.problems import ProblemError, forbidden, urn
 from consent_ledger.api.publisher import KafkaPlace, Publisher, Record
 from consent_ledger.domain import cloudevents, events
 from consent_ledger.domain.bucket import key_of
+from consent_ledger.domain.catalogue import VIEWED
 from consent_ledger.domain.cloudevents import Message
 from consent_ledger.domain.events import CONTROL_TYPES, Event, Rejection
 from consent_ledger.domain.refusals import UNKNOWN_SOURCE
@@ -26,11 +26,9 @@ from consent_ledger.store.receipts import Outcome, Sent, ShardPlace
 
 BODY_MAX_BYTES: Final = 1_048_576
 EVENTS_MAX: Final = 1_000
-WAIT_MAX_SECONDS: Final = 30
 
 # Reasons of a record of which nothing could be read.
 _UNREAD: Final = frozenset({"NOT_JSON", "NOT_UTF8", "NULL_VALUE"})
-_WAIT: Final = re.compile(r"\bwait\s*=\s*\"?(\d{1,6})\b", re.IGNORECASE)
 _FIRST_POLL_SECONDS: Final = 0.002
 _LAST_POLL_SECONDS: Final = 0.05
 
@@ -69,7 +67,7 @@ class Intake:
         items = _read(request, body)
         _allow(items, key)
         accepted = [item for item in items if item.event is not None]
-        wait = _wait(request)
+        wait = preferred_wait(request)
         before = await self._places() if wait and accepted else {}
         sent = await self._publisher.publish([_record(item) for item in accepted])
         if not wait:
@@ -137,6 +135,8 @@ def _read(request: Request, body: bytes) -> list[Item]:
     for index, item in enumerate(items):
         if item.event is not None and item.event.type in CONTROL_TYPES:
             raise ProblemError(422, "control-event", "registers are loaded by an operator, not published", index=index)
+        if item.event is not None and item.event.type == VIEWED:
+            raise ProblemError(422, "look", "a look is recorded by the service that shows, not published", index=index)
     return items
 
 
@@ -158,12 +158,6 @@ def _allow(items: Sequence[Item], key: ApiKey) -> None:
             continue
         if not key.speaks_for(item.event.source):
             raise forbidden()
-
-
-def _wait(request: Request) -> int:
-    """Return how many seconds the caller would like to wait, 0 when not at all."""
-    found = _WAIT.search(", ".join(request.headers.getlist("prefer")))
-    return min(int(found[1]), WAIT_MAX_SECONDS) if found else 0
 
 
 # -- writing

@@ -7,6 +7,7 @@ import msgspec
 from consent_ledger.api.answers import Item, Several
 from consent_ledger.api.body import JSON
 from consent_ledger.api.decisions import Answered
+from consent_ledger.api.lookup import Asked as Lookup
 from consent_ledger.api.problems import MEDIA_TYPE
 from consent_ledger.api.questions import Asked
 from consent_ledger.domain.cloudevents import BATCH, STRUCTURED
@@ -93,6 +94,19 @@ DECISIONS: Final[dict[str, Any]] = {
         **_problems(400, 401, 403, 413, 422, 503),
     },
 }
+LOOKUP: Final[dict[str, Any]] = {
+    "summary": "Show a person's entries at one controller; the look is recorded first",
+    "parameters": [
+        *_KEY,
+        {"name": "Prefer", "in": "header", "schema": {"type": "string"},
+         "description": "wait=N: how long the ledger may take to record the look"},
+    ],
+    "requestBody": {"required": True, "content": {JSON: {"schema": _schema(Lookup)}}},
+    "responses": {
+        "200": _json("the entry that records the look, and what is shown", {"type": "object"}),
+        **_problems(400, 401, 403, 404, 413, 422, 503),
+    },
+}  # fmt: skip
 REGISTER: Final[dict[str, Any]] = {
     "summary": "Show the register in force and its versions",
     "parameters": _KEY,

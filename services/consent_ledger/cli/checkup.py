@@ -22,6 +22,7 @@ from consent_ledger.store import dnc, doctor, keys, ledger
 
 # Counting whole tables takes longer than a service may take for a statement.
 _COUNT_TIMEOUT: Final = "600s"
+_DAYS_FROM_HOURS: Final = 48
 _KEY_WARNING: Final = (
     "keep a copy of the key file apart from the database: losing it loses every address, hash and proof"
 )
@@ -138,9 +139,16 @@ async def _look_at_database(checkup: Checkup, settings: Settings, connection: Co
     counts = await doctor.quarantine_counts(connection)
     checkup.quarantine = [count._asdict() for count in counts]
     for count in counts:
-        checkup.warnings.append(
-            f"quarantine: {count.records:,} of {count.reason}; `consent quarantine list` shows them"
-        )
+        if count.oldest is not None:
+            checkup.warnings.append(
+                f"quarantine: {count.unresolved:,} of {count.reason} are open, the oldest for {_age(count.oldest)}; "
+                "`consent quarantine list --open` shows them"
+            )
+
+
+def _age(seconds: float) -> str:
+    hours = int(seconds // 3600)
+    return f"{hours // 24} days" if hours >= _DAYS_FROM_HOURS else f"{hours} h {int(seconds % 3600 // 60)} min"
 
 
 async def _look_at_keys(checkup: Checkup, settings: Settings, connection: Connection) -> None:

@@ -55,7 +55,7 @@ class Question:
         why = {"explain": "true"} if explain else {}
         answer = await client.post("/v1/decisions", params=why, json={"questions": questions})
         if not answer.is_success:
-            fail(*_no_answer(answer))
+            fail(*no_answer(answer))
         decisions: list[dict[str, Any]] = answer.json()["decisions"]
         return decisions
 
@@ -121,7 +121,8 @@ def kind_of(address: str) -> str:
     return "phone" if address.startswith(("+", "00")) else "customer_no"
 
 
-def _no_answer(answer: httpx.Response) -> tuple[str, int]:
+def no_answer(answer: httpx.Response) -> tuple[str, int]:
+    """Say why the API gave none, and the exit status for that."""
     if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         return "the API key does not allow this: look at CONSENT_API_KEY", USAGE
     try:

@@ -9,6 +9,7 @@ from consent_ledger.cli import (
     demo,
     doctor,
     evaluate,
+    history,
     imports,
     keys,
     publish,
@@ -19,6 +20,7 @@ from consent_ledger.cli import (
     schema,
     topics,
     up,
+    void,
 )
 
 app = typer.Typer(
@@ -42,6 +44,8 @@ app.command()(publish.publish)
 app.command()(decide.decide)
 app.command()(evaluate.evaluate)
 app.command()(rules.rules)
+app.command()(history.history)
+app.command()(void.void)
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(topics.app, name="topics")

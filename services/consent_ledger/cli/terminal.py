@@ -69,6 +69,11 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def visible(text: str) -> str:
+    """Make text from outside fit for a terminal: what is not printable, such as an escape, is written out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def yes_no(*, yes: bool, text: str | None = None) -> Text:
     """Write an answer so that it can be told at a glance."""
     return Text(text or ("yes" if yes else "no"), style="green" if yes else "bold red")

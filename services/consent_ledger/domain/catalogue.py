@@ -281,6 +281,30 @@ class RecipientNotified(OfRequest, frozen=True, kw_only=True, omit_defaults=True
     """A recipient was told of an erasure, rectification or restriction (Art. 19)."""
 
 
+class SubjectViewed(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody at the desk was shown a person's entries at one controller (Art. 5(2), 32); never has any effect.
+
+    `subject`: one identifier, so that a look links nothing. `viewed`: the event looked up, where no address of the
+    person can be read any more. `api_key`: the key that was used. `shown` entries were shown; `digest` is that of the
+    answer, keyed by the controller's hash key.
+    """
+
+    subject: Annotated[list[Said], Meta(max_length=1, min_length=1), Personal] | None = None
+    viewed: uuid.UUID | None = None
+    entered_by: PersonalText
+    reason: PersonalText
+    api_key: Name | None = None
+    shown: Whole
+    digest: Name
+
+    def __post_init__(self) -> None:
+        """Ask for one of the two, and for nothing said about the address but what it is."""
+        if (self.subject is None) == (self.viewed is None):
+            raise ValueError("Expected subject or viewed, and not both")
+        if self.subject and self.subject[0].shared is not None:
+            raise ValueError("Expected an identifier without shared")
+
+
 class PurposeRegistered(Fields, frozen=True, kw_only=True, omit_defaults=True):
     """One purpose enters the register."""
 
@@ -303,7 +327,7 @@ _CATALOGUE: Final[tuple[tuple[Kind, type[Fields]], ...]] = (
     ("R", PreferenceRegisterImported), ("P", RelationshipStarted), ("P", RelationshipEnded), ("P", ContactRecorded),
     ("N", RepermissionSent), ("R", AgeEstablished), ("N", EventVoided), ("N", RequestReceived),
     ("N", IdentityRequested), ("N", IdentityConfirmed), ("N", RequestExtended), ("N", RequestAnswered),
-    ("N", RecipientNotified), ("N", PurposeRegistered), ("N", RegisterLoaded),
+    ("N", RecipientNotified), ("N", SubjectViewed), ("N", PurposeRegistered), ("N", RegisterLoaded),
 )  # fmt: skip
 
 
@@ -325,3 +349,5 @@ CONTROL_TYPES: Final = frozenset({"register-loaded", "purpose-registered"})
 
 CALL_SNAPSHOT: Final = "preference-register-imported"
 """The type that brings a snapshot of a do-not-call register into force."""
+VIEWED: Final = "subject-viewed"
+"""The type that records a look. It is an entry, and no fact about the person."""

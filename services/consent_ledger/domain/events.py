@@ -21,6 +21,7 @@ from consent_ledger.domain.catalogue import (
     IdentifierChanged,
     Kind,
     Said,
+    SubjectViewed,
 )
 from consent_ledger.domain.cloudevents import KafkaHeaders
 from consent_ledger.domain.errors import Flaw, IdentifierError, MalformedError
@@ -55,8 +56,8 @@ Identifiers = tuple[tuple[str, Identifier], ...]
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What a publisher said, checked for its form, in the parts in which the ledger keeps it.
 
-    `identifiers` come with their role: subject, old or new. `controllers` are as named, maybe none; "all" stands for
-    itself. `references` are ids of other events. `body` holds what is not personal, `personal` the rest, as given.
+    `identifiers` come with their role: subject, old, new, viewed. `controllers` are as named, maybe none; "all" stands
+    for itself. `references` are ids of other events. `body` holds what is not personal, `personal` the rest, as given.
     `occurred_at` None: nobody said, so it is the instant of recording. `warning`: recorded, but somebody should look.
     """
 
@@ -142,7 +143,8 @@ def _fields(data: dict[str, Any], type: str) -> Fields:
 
 
 def _identifiers(fields: Fields, kind: Kind) -> tuple[Identifiers, str | None]:
-    given: list[tuple[str, Said]] = [("subject", said) for said in fields.subject or ()]
+    role = "viewed" if isinstance(fields, SubjectViewed) else "subject"
+    given: list[tuple[str, Said]] = [(role, said) for said in fields.subject or ()]
     if isinstance(fields, IdentifierChanged):
         given += [("old", fields.old), ("new", fields.new)]
     found = [(role, _identifier(role, said, kind)) for role, said in given]

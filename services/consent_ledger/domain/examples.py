@@ -123,6 +123,11 @@ _SAID: Final[dict[str, _Said]] = {
         },
         "valid_from": "2026-04-01T00:00:00Z",
     }),
+    "subject-viewed": ("desk", {
+        "controllers": _DEKRA, "subject": _SUBJECT, "entered_by": "staff:dpo", "reason": "request of 2 March",
+        "api_key": "5d0c1f8a77be", "shown": 7,
+        "digest": "hmac-sha256:4c1d8b7e6d5a4c3b2a1908f7e6d5c4b3a29180f7e6d5c4b3a29180f7e6d5c4b3",
+    }),
 }  # fmt: skip
 
 

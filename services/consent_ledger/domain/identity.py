@@ -6,14 +6,12 @@ from typing import Final
 from consent_ledger.domain import durations
 from consent_ledger.domain.facts import EventId, Fact, Token
 from consent_ledger.domain.register import RESTRICTIVE, Register, addressed
+from consent_ledger.domain.voiding import obstacle
 
 CONFIRMATION_WINDOW: Final = 7 * durations.DAY
 """How long a double opt-in may be confirmed (P7D)."""
 _LINKING: Final = frozenset({"email", "phone", "customer_no", "account_id"})
 _LINKS_ALL: Final = frozenset({"identifiers-linked", "identifier-changed"})
-_NEUTRAL: Final = frozenset({"repermission-sent"})
-# Without these events a refusal reaches less, so that only the controller's own sources may undo them.
-_WIDENING: Final = _LINKS_ALL | {"objection-assessed"}
 
 
 class Seen:
@@ -59,28 +57,8 @@ def _voided(register: Register, known: Iterable[Fact]) -> frozenset[EventId]:
     return frozenset(
         fact.event_id
         for fact in known
-        if any(_is_voided(register, fact, voiding) for voiding in voidings.get(fact.event_id, ()))
+        if any(obstacle(register, fact, voiding) is None for voiding in voidings.get(fact.event_id, ()))
     )
-
-
-def _is_voided(register: Register, target: Fact, voiding: Fact) -> bool:
-    """Tell whether a voiding has effect (specification 6.3; rows V1 to V3).
-
-    A permission is voided at once. What restricts, only if staff typed it, by two people, the second neither the first
-    nor the typist, from a source that serves every controller concerned.
-    """
-    if target.type == "event-voided":
-        return False
-    restricts = target.type in RESTRICTIVE or target.type in _NEUTRAL
-    if not restricts and target.type not in _WIDENING:
-        return True
-    concerned = addressed(register, target.type, target.source, target.controllers, target.controller_scope).controllers
-    if not all(register.serves(voiding.source, controller) for controller in concerned):
-        return False
-    if not restricts:
-        return True
-    people = (voiding.entered_by, target.entered_by)
-    return all(people) and bool(voiding.approved_by) and voiding.approved_by not in people
 
 
 def shared(register: Register, controller: str, facts: Iterable[Seen]) -> frozenset[Token]:

@@ -18,7 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from consent_ledger.domain import events, leaf, register
-from consent_ledger.domain.catalogue import CALL_SNAPSHOT
+from consent_ledger.domain.catalogue import CALL_SNAPSHOT, VIEWED
 from consent_ledger.domain.events import KINDS, Event, Rejection
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.runtime.keys import KeyEncryptionKeys, encrypt
@@ -144,20 +144,34 @@ class Preparer:
         return address_hash(self._controllers[controller], "event", str(reference))
 
     async def _fetch_persons(self, connection: Connection, decoded: Sequence[_Decoded]) -> None:
+        personal = [item for item in decoded if item.event is not None and item.event.personal]
+        looks = [item for item in personal if item.event is not None and item.event.type == VIEWED]
+        if looks:
+            await self._look_up(connection, {anchor for item in looks for anchor in item.anchors.values()})
         wanted: dict[bytes, str] = {}
-        for item in decoded:
-            if item.event is not None and item.event.personal:
+        for item in personal:
+            if item.event is not None and item.event.type != VIEWED:
                 for controller, anchor in item.anchors.items():
                     if anchor in self._persons:
                         self._persons.move_to_end(anchor)
                     else:
                         wanted[anchor] = controller
         if wanted:
-            for anchor, found in (await keys.person_keys(connection, self._keks, wanted)).items():
-                self._persons[anchor] = _Person(found.person, found.key, AESGCM(found.key))
+            self._remember(await keys.person_keys(connection, self._keks, wanted))
         # What this batch needs stays until it is written; the oldest go afterwards.
         while len(self._persons) > _PERSONS_CACHED + len(decoded):
             self._persons.popitem(last=False)
+
+    async def _look_up(self, connection: Connection, anchors: set[bytes]) -> None:
+        """Fetch keys as they are now and make none, so that a look does not bring back a person who was erased."""
+        found = await keys.existing_person_keys(connection, self._keks, anchors)
+        for anchor in anchors - found.keys():
+            self._persons.pop(anchor, None)
+        self._remember(found)
+
+    def _remember(self, found: Mapping[bytes, keys.PersonKey]) -> None:
+        for anchor, one in found.items():
+            self._persons[anchor] = _Person(one.person, one.key, AESGCM(one.key))
 
     # -- drafts
 
@@ -171,10 +185,9 @@ class Preparer:
         )
         commitment, tags = leaf.NOTHING_PERSONAL, b""
         payloads: tuple[tuple[str, uuid.UUID, bytes], ...] = ()
-        if event.personal and item.anchors:
+        if persons := self._persons_of(item, event):
             salt = os.urandom(32)
             commitment = leaf.payload_commit(salt, personal)
-            persons = [(controller, self._persons[anchor]) for controller, anchor in item.anchors.items()]
             tags = leaf.join_tags(leaf.tag(person.key, event.id) for _, person in persons)
             payloads = tuple(
                 (controller, person.person, _seal(person.cipher, salt + personal, event.id, controller))
@@ -185,6 +198,16 @@ class Preparer:
             occurred_at=event.occurred_at, body=body, commitment=commitment, tags=tags, subjects=subjects,
             payloads=payloads, quarantined=self._quarantine(item.record, item.rejection) if item.rejection else None,
         )  # fmt: skip
+
+    def _persons_of(self, item: _Decoded, event: Event) -> list[tuple[str, _Person]]:
+        """Give the keys for the personal fields, by controller. Of a look these are not kept where there is no key."""
+        if not event.personal:
+            return []
+        return [
+            (controller, self._persons[anchor])
+            for controller, anchor in item.anchors.items()
+            if event.type != VIEWED or anchor in self._persons
+        ]
 
     async def _load(
         self, connection: Connection, item: _Decoded, drafts: list[Draft], rejected: list[Quarantined]

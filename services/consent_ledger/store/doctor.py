@@ -71,12 +71,17 @@ class RelayState(NamedTuple):
 
 
 class QuarantineCount(NamedTuple):
-    """Records in quarantine for one reason; `suppressing` of them have an entry all the same."""
+    """Records in quarantine for one reason; `suppressing` of them have an entry all the same.
+
+    `unresolved` of them nobody has corrected or voided; `oldest`: seconds since the first of these was recorded.
+    """
 
     reason: str
     records: int
     suppressing: int
     newest: datetime
+    unresolved: int
+    oldest: float | None
 
 
 async def server(connection: Connection) -> Server:

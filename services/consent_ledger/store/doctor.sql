@@ -27,5 +27,10 @@ SELECT q, owner, epoch, extract(epoch FROM lease_until - clock_timestamp())::flo
   FROM relay_head h ORDER BY q;
 
 -- name: quarantine
-SELECT reason, count(*) AS records, count(pos) AS suppressing, max(recorded_at) AS newest
-  FROM quarantine GROUP BY reason ORDER BY records DESC, reason;
+-- `oldest`: the age of the oldest that nobody has resolved, in seconds.
+SELECT q.reason, count(*) AS records, count(q.pos) AS suppressing, max(q.recorded_at) AS newest,
+       count(*) FILTER (WHERE r.shard IS NULL) AS unresolved,
+       extract(epoch FROM clock_timestamp() - min(q.recorded_at) FILTER (WHERE r.shard IS NULL))::float8 AS oldest
+  FROM quarantine q
+  LEFT JOIN (SELECT DISTINCT shard, k_offset FROM quarantine_resolution) r USING (shard, k_offset)
+ GROUP BY q.reason ORDER BY records DESC, q.reason;

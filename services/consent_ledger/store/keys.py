@@ -69,7 +69,7 @@ async def person_keys(
 
     The keys are committed before anything is encrypted under them; a key that is never used harms nobody.
     """
-    found = await _read_person_keys(connection, keks, anchors)
+    found = await existing_person_keys(connection, keks, anchors)
     missing = [anchor for anchor in anchors if anchor not in found]
     if missing:
         name = await keks.current()
@@ -83,13 +83,14 @@ async def person_keys(
             [name] * len(missing),
             [wrap(kek, secrets.token_bytes(KEY_BYTES)) for _ in missing],
         )
-        found |= await _read_person_keys(connection, keks, missing)
+        found |= await existing_person_keys(connection, keks, missing)
     return found
 
 
-async def _read_person_keys(
+async def existing_person_keys(
     connection: Connection, keks: KeyEncryptionKeys, anchors: Iterable[bytes]
 ) -> dict[bytes, PersonKey]:
+    """Return the key of each anchor that has one, making none."""
     rows = await connection.fetch(_SQL["person_keys"], list(anchors))
     return {row["anchor"]: PersonKey(row["person"], unwrap(await keks.key(row["kek"]), row["wrapped"])) for row in rows}
 

@@ -12,7 +12,10 @@ _SQL = statements.load(__file__)
 
 
 class QuarantinedRecord(NamedTuple):
-    """A record that was not accepted, or only in part, by its place. `position`: its entry, if it has one."""
+    """A record that was not accepted, or only in part, by its place. `position`: its entry, if it has one.
+
+    `resolved`: whether a person has corrected or voided it.
+    """
 
     shard: int
     topic: str | None
@@ -23,6 +26,7 @@ class QuarantinedRecord(NamedTuple):
     event_id: UUID | None
     position: int | None
     recorded_at: datetime
+    resolved: str | None
 
 
 class LoadOutcome(NamedTuple):
@@ -44,9 +48,11 @@ class Counts(NamedTuple):
     offsets: int
 
 
-async def quarantined(connection: Connection, reason: str | None, limit: int) -> Sequence[QuarantinedRecord]:
-    """Return the newest records in quarantine, of one reason or of all."""
-    return [QuarantinedRecord(*row) for row in await connection.fetch(_SQL["quarantined"], reason, limit)]
+async def quarantined(
+    connection: Connection, reason: str | None, limit: int, *, only_open: bool = False
+) -> Sequence[QuarantinedRecord]:
+    """Return the newest records in quarantine, of one reason or of all, and those that nobody has resolved or all."""
+    return [QuarantinedRecord(*row) for row in await connection.fetch(_SQL["quarantined"], reason, limit, only_open)]
 
 
 async def relayed_partitions(connection: Connection) -> int:

@@ -1,9 +1,11 @@
 -- name: quarantined
 -- The newest first; never the record itself.
-SELECT q.shard, h.topic, h.partition, q.k_offset, q.reason, q.detail, q.event_id, q.pos, q.recorded_at
+SELECT q.shard, h.topic, h.partition, q.k_offset, q.reason, q.detail, q.event_id, q.pos, q.recorded_at, r.resolved
   FROM quarantine q
   LEFT JOIN shard_head h USING (shard)
- WHERE $1::text IS NULL OR q.reason = $1
+  LEFT JOIN (SELECT shard, k_offset, string_agg(outcome, ', ' ORDER BY resolved_at) AS resolved
+               FROM quarantine_resolution GROUP BY shard, k_offset) r USING (shard, k_offset)
+ WHERE ($1::text IS NULL OR q.reason = $1) AND NOT ($3 AND r.resolved IS NOT NULL)
  ORDER BY q.recorded_at DESC, q.shard, q.k_offset DESC
  LIMIT $2;
 

@@ -12,6 +12,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 
 from consent_ledger.domain import privacy
+from consent_ledger.domain.catalogue import VIEWED
 from consent_ledger.domain.events import read_body
 from consent_ledger.domain.facts import fact
 from consent_ledger.domain.keyedhash import address_hash
@@ -49,7 +50,8 @@ class Placer:
         waited = await view.take_waiting(connection, [entry.event_id for entry in entries])
         older = await view.entries_at(connection, {(shard, pos) for _, shard, pos in waited})
         bodies |= {entry.place: read_body(entry.body) for entry in older}
-        everything = [*entries, *older]
+        # A look is no fact: it changes no answer and no dossier, however often it is repeated.
+        everything = [entry for entry in (*entries, *older) if entry.type != VIEWED]
         personal = await self._personal(connection, everything, bodies)
         placed = Placed([], [])
         referring = [entry for entry in everything if _references(entry, bodies)]

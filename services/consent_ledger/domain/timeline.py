@@ -1,0 +1,63 @@
+"""Which entries of a dossier are about one person, and what became of them: what an officer is shown."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from consent_ledger.domain import durations, identity
+from consent_ledger.domain.facts import EventId, Fact, Token
+from consent_ledger.domain.register import Register
+
+_ALWAYS: Final = durations.NEVER
+
+Place = tuple[int, int]
+
+
+class Timeline(NamedTuple):
+    """What one controller knows of a person.
+
+    `facts`: oldest recording first. `identifiers`: each with its type and the places of the entries that name it, the
+    identifiers asked about among them. `voided`: places of entries that do not count any more.
+    """
+
+    facts: tuple[Fact, ...]
+    identifiers: Mapping[Token, tuple[str, tuple[Place, ...]]]
+    voided: frozenset[Place]
+
+
+def timeline(
+    register: Register, controller: str, asked: Collection[tuple[str, Token]], facts: Sequence[Fact]
+) -> Timeline:
+    """Find the person of the identifiers asked about (type, token) in the facts of their dossiers, as of now.
+
+    A dossier may hold several people who share an identifier; entries that name none of this person's are left out,
+    except those that refer to one of this person's entries, such as a voiding.
+    """
+    known = identity.seen(register, facts, _ALWAYS, _ALWAYS)
+    counting = {one.fact.place for one in known}
+    shared = identity.shared(register, controller, known)
+    tokens = {token for _, token in asked}
+    tokens |= identity.person(register, controller, frozenset(), tokens, known, shared)
+    mine = _about(facts, tokens)
+    types = {token: kind for kind, token in asked}
+    places: dict[Token, list[Place]] = {token: [] for token in types}
+    for fact in mine:
+        for _, kind, token, _ in fact.identifiers:
+            if token in tokens:
+                types[token] = kind
+                places.setdefault(token, []).append(fact.place)
+    return Timeline(
+        facts=mine,
+        identifiers={token: (types[token], tuple(found)) for token, found in places.items()},
+        voided=frozenset(fact.place for fact in mine if fact.place not in counting),
+    )
+
+
+def _about(facts: Sequence[Fact], tokens: Collection[Token]) -> tuple[Fact, ...]:
+    chosen = {fact.place: fact for fact in facts if any(identifier[2] in tokens for identifier in fact.identifiers)}
+    ids: set[EventId] = {fact.event_id for fact in chosen.values()}
+    pending = [fact for fact in facts if fact.refers_to is not None and fact.place not in chosen]
+    while found := [fact for fact in pending if fact.refers_to in ids]:
+        chosen.update((fact.place, fact) for fact in found)
+        ids.update(fact.event_id for fact in found)
+        pending = [fact for fact in pending if fact.place not in chosen]
+    return tuple(sorted(chosen.values(), key=lambda fact: (fact.recorded, fact.place)))
