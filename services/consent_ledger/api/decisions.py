@@ -32,7 +32,7 @@ ANSWERS_MAX: Final = 100_000
 
 # How many questions are worked on before other requests get their turn.
 _AT_A_TIME: Final = 50
-_KNOWN_FORMAT: Final = 1
+_KNOWN_FORMAT: Final = 2
 # Where the horizon stands before the view has caught up with Kafka once.
 _NO_HORIZON: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -105,7 +105,7 @@ class Decisions:
 
     async def _read(self, connection: Connection, asked: Sequence[Question]) -> _Read:
         try:
-            async with behind_barrier(connection, self._patience) as snapshot:
+            async with behind_barrier(connection, self._patience, self._clock) as snapshot:
                 rules = await self._rules_of(connection, snapshot.register_version)
                 return await self._read_snapshot(snapshot, rules, _prepare(asked, rules))
         except BehindError:
@@ -157,4 +157,8 @@ async def _facts(snapshot: Snapshot, asked: dict[int, Asked]) -> dict[int, list[
 
 
 def _known(snapshot: Snapshot) -> str:
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode((_KNOWN_FORMAT, snapshot.applied))).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(msgspec.msgpack.encode((_KNOWN_FORMAT, snapshot.applied, snapshot.register_version)))
+        .decode()
+        .rstrip("=")
+    )

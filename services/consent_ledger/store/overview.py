@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
@@ -14,6 +15,21 @@ class RegisterVersion(NamedTuple):
 
     version: int
     digest: bytes
+    valid_from: datetime
+    recorded_at: datetime
+    shard: int
+    position: int
+
+    @property
+    def in_force_since(self) -> datetime:
+        """The instant of its recording, or the later one that the load names."""
+        return max(self.valid_from, self.recorded_at)
+
+
+class ScheduledVersion(NamedTuple):
+    """A load that comes into force at `valid_from`, unless a later one takes its place."""
+
+    event_id: UUID
     valid_from: datetime
     recorded_at: datetime
     shard: int
@@ -34,6 +50,20 @@ class Progress(NamedTuple):
 async def register_versions(connection: Connection) -> list[RegisterVersion]:
     """Return all versions, the one in force last."""
     return [RegisterVersion(*row) for row in await connection.fetch(_SQL["versions"])]
+
+
+async def register_version_at(connection: Connection, instant: datetime) -> int:
+    """Return the version in force at an instant, 0 when there was none: what a replay of that instant decides under.
+
+    What single entries were recorded under stands in the entries themselves.
+    """
+    version: int = await connection.fetchval(_SQL["version_at"], instant)
+    return version
+
+
+async def scheduled_registers(connection: Connection) -> list[ScheduledVersion]:
+    """Return the loads that are still to come into force, the next one first."""
+    return [ScheduledVersion(*row) for row in await connection.fetch(_SQL["scheduled"])]
 
 
 async def register_document(connection: Connection, version: int) -> dict[str, Any]:

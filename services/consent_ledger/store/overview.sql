@@ -1,6 +1,13 @@
 -- name: versions
 SELECT version, digest, valid_from, recorded_at, shard, pos FROM register ORDER BY version;
 
+-- name: version_at
+-- A load takes effect when it is recorded, or later if it says so; the newest of an instant wins.
+SELECT coalesce(max(version), 0) FROM register WHERE greatest(valid_from, recorded_at) <= $1;
+
+-- name: scheduled
+SELECT event_id, valid_from, recorded_at, shard, pos FROM pending_register;
+
 -- name: document
 SELECT document FROM register WHERE version = $1;
 

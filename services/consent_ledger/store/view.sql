@@ -24,6 +24,7 @@ UPDATE view_head SET lease_until = '-infinity' WHERE owner = $1;
 -- Whether there is anything to fold: without a lock, asked all the time.
 SELECT EXISTS (SELECT FROM shard_head h WHERE h.next_pos > coalesce(v.applied[h.shard + 1], 0))
     OR v.sweep_controllers <> '{}'
+    OR v.register_version < (SELECT max(version) FROM register)
     OR EXISTS (SELECT FROM dossier WHERE due_at <= $1)
   FROM view_head v;
 
@@ -122,6 +123,9 @@ SELECT controller, purpose, version FROM needs;
 -- name: register
 SELECT document FROM register WHERE version = $1;
 
+-- name: newest_load
+SELECT version, shard, pos, recorded_at FROM register ORDER BY version DESC LIMIT 1;
+
 -- name: close
 UPDATE view_head
    SET applied = $2, seq = $3, next_dossier = $4, register_version = $5, sweep_controllers = $6, sweep_from = $7,
@@ -132,7 +136,8 @@ UPDATE view_head
 SELECT shard, next_offset, next_pos FROM shard_head;
 
 -- name: move_horizon
--- Only from a snapshot that has folded at least `$3` of every shard, and never backwards. True once the horizon is there.
+-- Only from a snapshot that has folded at least `$3` of every shard and stands on the register of that instant, and never
+-- backwards. True once the horizon is there.
 WITH moved AS (
     UPDATE horizon h
        SET instant = $1, seq = v.seq
@@ -140,6 +145,8 @@ WITH moved AS (
      WHERE h.instant < $1
        AND NOT EXISTS (SELECT FROM unnest($2::int[], $3::bigint[]) AS p (shard, pos)
                         WHERE coalesce(v.applied[p.shard + 1], 0) < p.pos)
+       AND v.register_version = (SELECT coalesce(max(version), 0) FROM register)
+       AND NOT EXISTS (SELECT FROM pending_register WHERE valid_from <= $1)
     RETURNING h.instant
 )
 SELECT EXISTS (SELECT FROM moved) OR (SELECT instant >= $1 FROM horizon);

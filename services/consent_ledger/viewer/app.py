@@ -14,10 +14,9 @@ from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.runtime.shards import CONTROL_SHARD
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import keys, view
-from consent_ledger.store.view import Changes, Entry, Head, Row
+from consent_ledger.store.view import Changes, Entry, Head, Load, Row
 from consent_ledger.viewer.fold import Folder
 from consent_ledger.viewer.horizon import Horizon
 from consent_ledger.viewer.place import Placer
@@ -96,14 +95,15 @@ class Viewer:
         head = await view.open_head(connection, epoch)
         now = self._clock.now(head.now)
         entries = await self._read(connection, head)
-        await self._use_register(connection, head, entries)
+        load = await self._use_register(connection, head)
         placed = await placer.place(connection, entries, head.applied)
         revisit = await view.due(connection, now, _DUE_MAX)
         revisit += await self._sweep(connection, head)
         folder = Folder(self._register, self._newest_needs(), self._settings.partitions)
         changes = await folder.fold(connection, head, placed.arrivals, revisit, now)
         changes.waiting = placed.waiting
-        self._announce_purposes(head, changes, entries)
+        if load is not None:
+            self._announce_purposes(head, changes, load)
         await view.put(connection, head, changes, self._lease)
         FOLDED.inc(len(entries))
         CHANGED.inc(len(changes.rows))
@@ -120,14 +120,19 @@ class Viewer:
                 head.applied[shard] = end
         return await view.entries(connection, ranges) if ranges else []
 
-    async def _use_register(self, connection: Connection, head: Head, entries: list[Entry]) -> None:
-        """Take a newly loaded register into use: from here on, older decisions on what it changed count as no."""
-        newest = max((entry.register_version for entry in entries if entry.shard == CONTROL_SHARD), default=0)
-        version = max(newest, head.register_version)
+    async def _use_register(self, connection: Connection, head: Head) -> Load | None:
+        """Take a register that has come into force into use, and return its load.
+
+        From here on, older decisions on what it changed count as no.
+        """
+        # Asked after the entries were read, so that no entry is folded whose load is overlooked.
+        load = await view.newest_load(connection)
+        version = load.version if load else 0
         if version == self._register.version:
-            return
+            return None
         register = registers.compile(await view.register(connection, version), version)
-        if version > head.register_version:
+        is_new = version > head.register_version
+        if is_new:
             old = await self._compiled(connection, head.register_version)
             changed = registers.changed_purposes(old, register)
             await view.put_needs(connection, changed, version)
@@ -138,6 +143,7 @@ class Viewer:
             head.register_version = version
             log.info("register in force", extra={"version": version, "changed_purposes": len(changed)})
         self._register = register
+        return load if is_new else None
 
     async def _compiled(self, connection: Connection, version: int) -> Register | None:
         if version == 0:
@@ -164,11 +170,8 @@ class Viewer:
             newest[controller] = max(version, newest.get(controller, 0))
         return newest
 
-    def _announce_purposes(self, head: Head, changes: Changes, entries: list[Entry]) -> None:
+    def _announce_purposes(self, head: Head, changes: Changes, load: Load) -> None:
         """Put the record of what holds for an address with nothing on record into the view, for changed controllers."""
-        load = next((entry for entry in reversed(entries) if entry.shard == CONTROL_SHARD), None)
-        if load is None:
-            return
         for controller, version in sorted(self._newest_needs().items()):
             if version == head.register_version:
                 key = purposes_key(controller)
