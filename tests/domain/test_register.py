@@ -201,7 +201,7 @@ def test_production_takes_a_purpose_that_says_how_long_data_are_kept(terms: dict
 def test_production_refuses_a_purpose_that_does_not(terms: dict[str, Any]) -> None:
     ahead = Ahead(NOW, document(purpose(**terms)))
 
-    with pytest.raises(RegisterError, match=r"north/newsletter: no retention period; set (consent_ttl or )?retention"):
+    with pytest.raises(RegisterError, match=r"north/newsletter: no retention period: set (consent_ttl or )?retention"):
         register_schedule.fit({}, [], ahead, production=True)
 
     assert register_schedule.fit({}, [], ahead)

@@ -232,7 +232,7 @@ def merge(current: Register | Mapping[str, Any] | None, document: Mapping[str, A
     loaded = {(row.get("controller"), row.get("id")): row for row in rows}
     problems = ["purposes: one is registered twice"] if len(loaded) < len(rows) else []
     problems += [
-        f"purpose {key[0]}/{key[1]}: the basis cannot change; register a new purpose"
+        f"purpose {key[0]}/{key[1]}: the basis cannot change, register a new purpose"
         for key in loaded.keys() & known.keys() if loaded[key].get("basis") != known[key]["basis"]
     ]  # fmt: skip
     if problems:

@@ -64,7 +64,7 @@ def without_period(document: Mapping[str, Any]) -> Iterator[str]:
         if doc.get("retention") or _UNTIL_WITHDRAWN in str(doc.get("retention_in_seed")):
             continue
         remedy = "set consent_ttl or retention" if purpose.get("basis") == "consent" else "set retention"
-        yield f"purpose {purpose.get('controller')}/{purpose.get('id')}: no retention period; {remedy}"
+        yield f"purpose {purpose.get('controller')}/{purpose.get('id')}: no retention period: {remedy}"
 
 
 def warnings(document: Mapping[str, Any]) -> Iterator[str]:

@@ -36,6 +36,18 @@ class ScheduledVersion(NamedTuple):
     position: int
 
 
+class Sweep(NamedTuple):
+    """How far the view has been decided again under the register that it stands on.
+
+    `controllers` are those still concerned; of `total` dossiers of all controllers, `swept` have been looked at.
+    """
+
+    version: int
+    controllers: tuple[str, ...]
+    swept: int
+    total: int
+
+
 class Progress(NamedTuple):
     """The version of the register in force and the one that the view has come to, 0 where none was ever loaded.
 
@@ -77,3 +89,11 @@ async def progress(connection: Connection) -> Progress:
     row = await connection.fetchrow(_SQL["progress"])
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     return Progress(*row)
+
+
+async def sweep(connection: Connection) -> Sweep:
+    """Return how far a register load has been taken to everybody it concerns."""
+    row = await connection.fetchrow(_SQL["sweep"])
+    assert row is not None  # noqa: S101 - view_head has one row
+    version, controllers, swept, total = row
+    return Sweep(version, tuple(controllers), swept if controllers else total, total)

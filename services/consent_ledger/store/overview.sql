@@ -16,3 +16,7 @@ SELECT document FROM register WHERE version = $1;
 SELECT (SELECT coalesce(max(version), 0) FROM register) AS register_version,
        (SELECT register_version FROM view_head) AS view_version,
        (SELECT extract(epoch FROM clock_timestamp() - instant)::float8 FROM horizon WHERE instant > 'epoch') AS horizon_age_s;
+
+-- name: sweep
+SELECT v.register_version, v.sweep_controllers, greatest(v.sweep_from - 1, 0) AS swept, v.next_dossier - 1 AS total
+  FROM view_head v;

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FOLDED = Counter("consent_folded_total", "Entries folded into the view")
 CHANGED = Counter("consent_view_rows_total", "Rows of the view written")
+SWEEP_LEFT = Gauge("consent_sweep_dossiers_left", "Dossiers to be looked at again since a register load")
 OWNS_VIEW = Gauge("consent_view_owned", "1 while this process owns the view")
 
 _DUE_MAX = 500
@@ -162,6 +163,7 @@ class Viewer:
             head.sweep_controllers, head.sweep_from = [], 0
         else:
             head.sweep_from = ids[-1] + 1
+        SWEEP_LEFT.set(max(0, head.next_dossier - head.sweep_from) if head.sweep_controllers else 0)
         return ids
 
     def _newest_needs(self) -> dict[str, int]:
