@@ -4,7 +4,20 @@ import logging
 
 import typer
 
-from consent_ledger.cli import decide, demo, doctor, keys, publish, quarantine, reconcile, register, schema, topics, up
+from consent_ledger.cli import (
+    decide,
+    demo,
+    doctor,
+    imports,
+    keys,
+    publish,
+    quarantine,
+    reconcile,
+    register,
+    schema,
+    topics,
+    up,
+)
 
 app = typer.Typer(
     name="consent",
@@ -26,6 +39,7 @@ app.command()(demo.demo)
 app.command()(publish.publish)
 app.command()(decide.decide)
 app.add_typer(register.app, name="register")
+app.add_typer(imports.app, name="import")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")
