@@ -20,6 +20,8 @@ import pytest
 from cli.installed import Answer, Up, consent
 from cli.people import gave, somebody, withdrew
 
+SHIPPED = sorted((Path(__file__).parents[2] / "deploy" / "registers").glob("*.json"))
+
 Write = Callable[[dict[str, Any]], str]
 
 
@@ -148,6 +150,21 @@ def test_an_instant_without_a_zone_is_a_mistake_of_use(up: Up, write: Write, ins
     answer = consent("register", "load", write(register("moor")), "--valid-from", instant, data=up.data)
 
     assert answer.status == 2
+
+
+def test_the_registers_of_the_example_companies_are_good_and_in_force(up: Up) -> None:
+    checked = consent("register", "check", *map(str, SHIPPED), "--json", "--data", "nowhere")
+    installed = consent("register", "check", *map(str, SHIPPED), "--json", data=up.data)
+    compared = [consent("register", "diff", str(file), data=up.data) for file in SHIPPED]
+
+    assert len(SHIPPED) == 5
+    assert (checked.status, installed.status) == (0, 0)
+    assert checked.data == installed.data
+    assert [one["problem"] for one in checked.data] == [None] * 5
+    warnings = [warning for one in checked.data for warning in one["warnings"]]
+    assert len(warnings) == 7
+    assert all("without a retention period, which production refuses" in one for one in warnings)
+    assert [(one.status, one.out) for one in compared] == [(0, "No difference.\n")] * 5
 
 
 def test_two_files_are_compared_without_any_server(write: Write) -> None:

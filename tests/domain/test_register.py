@@ -285,6 +285,15 @@ def test_a_load_that_would_spoil_a_scheduled_one_is_refused_with_its_instant() -
         register_schedule.fit(document(), schedule, Ahead(NOW - DAY, {"purposes": [purpose(name="magazine")]}))
 
 
+def test_what_is_scheduled_is_checked_again_with_every_load_before_it() -> None:
+    asked = purpose(inactivity_ttl="P3Y")
+    schedule = [Ahead(NOW, {"purposes": [purpose(name="ask", repermission_for="newsletter")]})]
+
+    assert register_schedule.fit(document(asked), schedule, Ahead(NOW - DAY, {"purposes": [asked]}))
+    with pytest.raises(RegisterError, match=r"^with the load scheduled for .* a purpose without inactivity_ttl$"):
+        register_schedule.fit(document(asked), schedule, Ahead(NOW - DAY, {"purposes": [purpose()]}))
+
+
 # -- what a load changes
 
 

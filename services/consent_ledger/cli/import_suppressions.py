@@ -188,7 +188,8 @@ class _Reading:
             yield chunk
         if self._broken is not None:
             place = f"{self._plan.file} is no CSV behind row {self._number}"
-            fail(f"{place}: {self._broken}; what stands before has been imported", USAGE)
+            before = "nothing was imported" if self._plan.dry_run else "what stands before has been imported"
+            fail(f"{place}: {self._broken}; {before}", USAGE)
 
     def _items(self) -> Iterator[Item]:
         lines = self._lines()
