@@ -122,7 +122,7 @@ class Installation:
         topic, partition = self.partition(shard)
         batch = self.producer.create_batch()
         for one in said:
-            batch.append(key=None, value=builders.encode(one), timestamp=None)
+            assert batch.append(key=None, value=builders.encode(one), timestamp=None), "more than one batch may hold"
         sent = await (await self.producer.send_batch(batch, topic, partition=partition))
         return [Place(shard, sent.offset + number) for number in range(len(said))]
 

@@ -115,7 +115,7 @@ async def test_the_register_is_empty_before_the_first_load(empty: Installation) 
     async with served(empty) as api:
         answer = await api.client.get("/v1/register")
 
-    assert answer.json() == {"version": 0, "register": {}, "versions": []}
+    assert answer.json() == {"version": 0, "register": {}, "versions": [], "scheduled": []}
 
 
 # -- errors

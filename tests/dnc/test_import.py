@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api.served import Api
-from consent_ledger.cli.imports import Imported, Plan, import_snapshot
+from consent_ledger.cli.import_dnc import Imported, Plan, import_snapshot
 from consent_ledger.domain.events import read_body
 from dnc.line import Line, ago, document, load, new_line, number
 from running import until

@@ -2,19 +2,25 @@
 
 Seen to fail: vague aims, special categories and unknown fields let through; a load dropping what it does not name; the
 basis changed by a load; a source serving nobody taken at its word; a withdrawal and a voiding reaching only the named;
-sources, neighbours and the questions about a changed purpose left out of what changed.
+sources, neighbours and the questions about a changed purpose left out of what changed; a controller joint with itself;
+a group objection without a group; each kind of period not taken for one; production not looked at; a load judged beside
+the register of today instead of that of its instant; later scheduled loads not judged again.
 """
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consent_ledger.domain import register
+from consent_ledger.domain import register, register_schedule
 from consent_ledger.domain.register import Register, RegisterError
+from consent_ledger.domain.register_schedule import Ahead
 
 REGISTERS = Path(__file__).parents[2] / "deploy" / "registers"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
 COMPANIES = ("dekra", "contactexpert", "vloet", "socomec", "bechtle")
 
 
@@ -55,12 +61,24 @@ def reached(what: Register, **said: Any) -> tuple[set[str], set[str]]:
 # -- what may be registered
 
 
-@pytest.mark.parametrize("company", COMPANIES)
-def test_the_register_of_each_company_may_be_loaded_alone(company: str) -> None:
+@pytest.mark.parametrize(
+    ("company", "open_ended"),
+    [
+        ("dekra", {}),
+        ("contactexpert", {"contactexpert": 10, "client-acme": 2, "client-beta": 2}),
+        ("vloet", {"vloet": 6}),
+        ("socomec", {"socomec": 12}),
+        ("bechtle", {"bechtle-ag": 15, "bechtle-bv": 12}),
+    ],
+)
+def test_the_register_of_each_company_may_be_loaded_alone(company: str, open_ended: dict[str, int]) -> None:
     loaded = register.parse(json.loads((REGISTERS / f"{company}.json").read_text(encoding="utf-8")))
 
     assert loaded.purposes
-    assert loaded.warnings == ()
+    assert loaded.warnings == tuple(
+        f"controller {name}: {number} purposes without a retention period, which production refuses"
+        for name, number in open_ended.items()
+    )
 
 
 def test_the_companies_registers_do_not_touch_each_other() -> None:
@@ -114,6 +132,8 @@ def test_special_categories_are_refused(flag: dict[str, Any]) -> None:
         ({"double_optin": True}, "unknown field double_optin"),
         ({"repermission_for": "magazine"}, "repermission_for must name"),
         ({"repermission_for": "newsletter"}, "repermission_for must name"),
+        ({"joint_with": ["north"]}, "joint_with: a controller is not joint with itself"),
+        ({"retention": "seven years"}, "retention must be a duration"),
     ],
 )
 def test_a_purpose_with_a_mistake_is_refused_with_its_place(terms: dict[str, Any], problem: str) -> None:
@@ -146,11 +166,44 @@ def test_marketing_that_the_gate_will_refuse_is_registered_with_a_warning() -> N
         basis="legitimate-interest", channels=["email", "sms", "phone", "device", "post"], direct_marketing=True
     )
 
-    warnings = register.parse(document(marketing | {"description": "catalogue by every way"})).warnings
+    warnings = register.parse(document(marketing | {"description": "catalogue", "retention": "P1Y"})).warnings
 
     assert [one.split(": ")[1] for one in warnings] == [
         f"{channel} will answer EPRIVACY_NO_BASIS" for channel in ("email", "sms", "phone", "device")
     ]
+
+
+def test_a_controller_whose_objections_count_for_a_group_is_in_one() -> None:
+    with pytest.raises(RegisterError, match="controller north: objections count for a group, but it is in none"):
+        register.parse(document(controllers={"north": {"default_objection_scope": "group"}}, sources={}))
+
+
+def test_a_purpose_alone_in_its_withdrawal_group_is_registered_with_a_warning() -> None:
+    alone = purpose(withdrawal_group="tags", description="tags", retention="P1Y")
+
+    assert register.parse(document(alone)).warnings == ("purpose north/newsletter: alone in the withdrawal group tags",)
+    assert register.parse(document(alone, {**alone, "id": "magazine"})).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"retention": "P3Y"}, {"consent_ttl": "P1Y"}, {"inactivity_ttl": "P3Y"}, {"doc": {"retention": "P3Y"}},
+        {"doc": {"retention": None, "retention_in_seed": "n/s → →W"}}, {"basis": "legal-obligation"},
+    ],
+)  # fmt: skip
+def test_production_takes_a_purpose_that_says_how_long_data_are_kept(terms: dict[str, Any]) -> None:
+    assert register_schedule.fit({}, [], Ahead(NOW, document(purpose(**terms))), production=True)
+
+
+@pytest.mark.parametrize("terms", [{}, {"basis": "contract"}, {"doc": {"retention": None, "retention_in_seed": "n/s"}}])
+def test_production_refuses_a_purpose_that_does_not(terms: dict[str, Any]) -> None:
+    ahead = Ahead(NOW, document(purpose(**terms)))
+
+    with pytest.raises(RegisterError, match=r"north/newsletter: no retention period: set (consent_ttl or )?retention"):
+        register_schedule.fit({}, [], ahead, production=True)
+
+    assert register_schedule.fit({}, [], ahead)
 
 
 def test_an_empty_register_is_a_register() -> None:
@@ -195,6 +248,49 @@ def test_a_load_of_another_shape_is_refused(load: Any) -> None:
 def test_a_load_that_names_a_purpose_twice_is_refused() -> None:
     with pytest.raises(RegisterError, match="twice"):
         register.merge(None, document(purpose(), purpose(double_opt_in=True)))
+
+
+# -- loads ahead of their instant
+
+
+def test_a_load_is_fitted_into_the_schedule_at_its_instant() -> None:
+    schedule = [
+        Ahead(NOW, {"purposes": [purpose(consent_ttl="P1Y")]}),
+        Ahead(NOW + DAY, {"purposes": [purpose(consent_ttl="P2Y")]}),
+    ]
+    load = {"purposes": [purpose(name="magazine")]}
+
+    fitted = [
+        register_schedule.fit(document(purpose()), schedule, Ahead(at, load)) for at in (NOW - DAY, NOW, NOW + DAY)
+    ]
+
+    assert [one["purposes"][0].get("consent_ttl") for one in fitted] == [None, "P1Y", "P2Y"]
+    assert all(one["purposes"][1]["id"] == "magazine" for one in fitted)
+
+
+def test_a_load_that_rests_on_one_scheduled_before_it_is_taken_and_one_for_an_earlier_instant_refused() -> None:
+    schedule = [Ahead(NOW, {"controllers": {"west": {}}})]
+    load = {"purposes": [purpose("west")]}
+
+    assert register_schedule.fit(document(), schedule, Ahead(NOW, load))
+    with pytest.raises(RegisterError, match="unknown controller"):
+        register_schedule.fit(document(), schedule, Ahead(NOW - DAY, load))
+
+
+def test_a_load_that_would_spoil_a_scheduled_one_is_refused_with_its_instant() -> None:
+    schedule = [Ahead(NOW, {"purposes": [purpose(name="magazine", basis="contract")]})]
+
+    with pytest.raises(RegisterError, match=r"^with the load scheduled for 2026-03-01T12:00:00\+00:00: .*basis cannot"):
+        register_schedule.fit(document(), schedule, Ahead(NOW - DAY, {"purposes": [purpose(name="magazine")]}))
+
+
+def test_what_is_scheduled_is_checked_again_with_every_load_before_it() -> None:
+    asked = purpose(inactivity_ttl="P3Y")
+    schedule = [Ahead(NOW, {"purposes": [purpose(name="ask", repermission_for="newsletter")]})]
+
+    assert register_schedule.fit(document(asked), schedule, Ahead(NOW - DAY, {"purposes": [asked]}))
+    with pytest.raises(RegisterError, match=r"^with the load scheduled for .* a purpose without inactivity_ttl$"):
+        register_schedule.fit(document(asked), schedule, Ahead(NOW - DAY, {"purposes": [purpose()]}))
 
 
 # -- what a load changes

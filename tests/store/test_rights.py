@@ -19,7 +19,17 @@ from consent_ledger.store import ledger
 from running import database_of_its_own
 from store.drafts import LEASE, append, batch, claimed, draft
 
-LEDGER = ("event", "ledger", "entry_subject", "payload", "duplicate", "hole", "quarantine", "register")
+LEDGER = (
+    "event",
+    "ledger",
+    "entry_subject",
+    "payload",
+    "duplicate",
+    "hole",
+    "quarantine",
+    "register",
+    "scheduled_register",
+)
 ERASABLE = ("payload", "quarantine")
 KEYS = ("service_key", "controller_key", "person_key")
 DESK = ("quarantine_look", "quarantine_resolution", "void_proposal")

@@ -44,7 +44,7 @@ async def answers(home: Installation, address: str, *, controller: str = "shop-b
     connection = await connect(home.settings.dsn, "consent_operator")
     try:
         hash_ = await hashed(home, address, controller=controller)
-        async with behind_barrier(connection, PATIENCE) as snapshot:
+        async with behind_barrier(connection, PATIENCE, home.clock) as snapshot:
             return await _read(snapshot, connection, controller, hash_)
     finally:
         await connection.close()

@@ -125,7 +125,7 @@ class Decisions:
         self, connection: Connection, asked: Sequence[Question], past: Known | None, *, explain: bool
     ) -> _Read:
         try:
-            async with behind_barrier(connection, self._patience) as snapshot:
+            async with behind_barrier(connection, self._patience, self._clock) as snapshot:
                 if past is not None:
                     return await self._read_past(connection, snapshot, asked, past, explain=explain)
                 rules = await self._rules_of(connection, snapshot.register_version)

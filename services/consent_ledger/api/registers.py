@@ -11,7 +11,7 @@ from consent_ledger.api.database import Database
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import overview
 from consent_ledger.store.api_keys import ALL, ApiKey
-from consent_ledger.store.overview import RegisterVersion
+from consent_ledger.store.overview import RegisterVersion, ScheduledVersion
 
 
 class Registers:
@@ -24,15 +24,31 @@ class Registers:
     async def get(self, request: Request) -> Response:
         """Answer one request. Any key will do; it sees its own controllers, and those that its sources serve."""
         key = await self._access.require(request)
-        versions, document = await self._database.read(_read)
+        versions, scheduled, document = await self._database.read(_read)
         in_force = _version(versions[-1]) if versions else {"version": 0}
         shown = visible(document, key)
-        return json_response({**in_force, "register": shown, "versions": [_version(one) for one in versions]})
+        return json_response(
+            {
+                **in_force,
+                "register": shown,
+                "versions": [_version(one) for one in versions],
+                "scheduled": [_scheduled(one) for one in scheduled],
+            }
+        )
 
 
-async def _read(connection: Connection) -> tuple[list[RegisterVersion], dict[str, Any]]:
+async def _read(connection: Connection) -> tuple[list[RegisterVersion], list[ScheduledVersion], dict[str, Any]]:
     versions = await overview.register_versions(connection)
-    return versions, await overview.register_document(connection, versions[-1].version) if versions else {}
+    document = await overview.register_document(connection, versions[-1].version) if versions else {}
+    return versions, await overview.scheduled_registers(connection), document
+
+
+def _scheduled(version: ScheduledVersion) -> dict[str, Any]:
+    return {
+        "valid_from": version.valid_from,
+        "recorded_at": version.recorded_at,
+        "position": {"shard": version.shard, "position": version.position},
+    }
 
 
 def _version(version: RegisterVersion) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """`consent publish`: a file of events into Kafka."""
 
 import sys
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,15 +15,18 @@ from rich.text import Text
 
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
+from consent_ledger.cli.outcomes import Item, Recording, Report
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json
 from consent_ledger.domain import events
 from consent_ledger.domain.bucket import key_of
 from consent_ledger.domain.cloudevents import Instant, build
 from consent_ledger.domain.events import CONTROL_TYPES, Event
+from consent_ledger.runtime.postgres import connect
 from consent_ledger.runtime.publish import HEADERS, Publisher, publishing
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import EVENTS
 
+_CHUNK: Final = 1_000
 _LISTED_MAX: Final = 1_000
 _SHOWN_MAX: Final = 20
 _STANDARD_INPUT: Final = Path("-")
@@ -36,13 +41,17 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """What became of a file. `refusals` are malformed, and published all the same; `lines` were not published."""
+    """What became of a file. `refusals` are malformed, and published all the same; `lines` were not published.
+
+    `outcomes`: what the ledger made of it, where that was asked for.
+    """
 
     published: int = 0
     malformed_refusals: int = 0
     not_published: int = 0
     refusals: list[Line] = msgspec.field(default_factory=list)
     lines: list[Line] = msgspec.field(default_factory=list)
+    outcomes: dict[str, int] | None = None
 
 
 class _Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +72,9 @@ def publish(
         Path,
         typer.Argument(metavar="FILE.jsonl", help="One event per line; - for standard input."),
     ],
+    outcomes: Annotated[
+        Path | None, typer.Option(help="Wait for the ledger, and write what became of each line (CSV).")
+    ] = None,
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -73,12 +85,16 @@ def publish(
     """
     if file != _STANDARD_INPUT and not file.is_file():
         fail(f"there is no file {file}", USAGE)
-    summary = run(_publish_file(found.settings(data), file, quiet=as_json))
+    settings = found.settings(data)
+    if outcomes is None:
+        summary = run(_publish_file(settings, file, quiet=as_json))
+    else:
+        summary = run(_publish_and_wait(settings, file, outcomes, quiet=as_json))
     if as_json:
         say_json(summary)
     else:
         _say(summary)
-    if summary.not_published:
+    if summary.not_published or (summary.outcomes or {}).get("refused"):
         raise typer.Exit(NO)
 
 
@@ -92,6 +108,25 @@ async def _publish_file(settings: Settings, file: Path, *, quiet: bool) -> Summa
                 progress.advance(task, len(line))
             await publisher.flush()
     summary.published = publisher.acknowledged
+    return summary
+
+
+async def _publish_and_wait(settings: Settings, file: Path, report: Path, *, quiet: bool) -> Summary:
+    summary, topic = Summary(), f"{settings.topic_prefix}{EVENTS}"
+    async with AsyncExitStack() as stack:
+        connection = await connect(settings.dsn, "consent_operator")
+        stack.push_async_callback(connection.close)
+        publisher = await stack.enter_async_context(publishing(settings.kafka(), topic))
+        source, shown = stack.enter_context(_opened(file)), stack.enter_context(_progress(quiet=quiet))
+        told = Report(stack.enter_context(report.open("w", encoding="utf-8", newline="")), "line")
+        recording, task = Recording(connection, publisher, topic), shown.add_task("publishing", total=_size(file))
+        lines = ((number, line.strip()) for number, line in enumerate(source, 1))
+        while chunk := list(islice(lines, _CHUNK)):
+            items = [_item(summary, number, line) for number, line in chunk if line]
+            told.add(await recording.record(items))
+            shown.advance(task, sum(len(line) for _, line in chunk))
+        summary.published = publisher.acknowledged
+    summary.outcomes = dict(told.outcomes)
     return summary
 
 
@@ -109,15 +144,22 @@ def _opened(file: Path) -> BufferedReader:
 async def _take(publisher: Publisher, summary: Summary, number: int, line: bytes) -> None:
     if not line:
         return
+    item = _item(summary, number, line)
+    if item.event is not None:
+        await publisher.send(key_of(item.event), item.value)
+
+
+def _item(summary: Summary, number: int, line: bytes) -> Item:
+    """Judge one line, and note what is wrong with it."""
     value, event, problem = judged(line)
     if event is not None:
-        await publisher.send(key_of(event), value)
         if problem is not None:
             summary.malformed_refusals += 1
             _note(summary.refusals, number, problem)
     elif problem is not None:
         summary.not_published += 1
         _note(summary.lines, number, problem)
+    return Item(number, event, value, problem.reason if problem else None)
 
 
 def _note(lines: list[Line], number: int, problem: events.Rejection) -> None:

@@ -2,29 +2,37 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import asyncpg
 import msgspec
 import typer
 from aiokafka.errors import MessageSizeTooLargeError
 from rich.text import Text
 
-from consent_ledger.cli import found
+from consent_ledger.cli import found, register_diff, register_files, register_progress
 from consent_ledger.cli.found import Data
-from consent_ledger.cli.terminal import NO, UNAVAILABLE, USAGE, AsJson, err, fail, out, run, say_json, table
+from consent_ledger.cli.register_files import Current
+from consent_ledger.cli.register_progress import Follow
+from consent_ledger.cli.terminal import NO, UNAVAILABLE, AsJson, err, fail, out, run, say_json, table
 from consent_ledger.domain import register as registers
+from consent_ledger.domain import register_schedule
 from consent_ledger.domain.cloudevents import build, uuid7
+from consent_ledger.domain.register_schedule import Ahead
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.publish import publishing
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import CONTROL
-from consent_ledger.store import operator, overview
+from consent_ledger.store import impact, operator
+from consent_ledger.store.impact import WithoutController
 
 app = typer.Typer(no_args_is_help=True, help="The processing register: who may do what, on which basis.")
+
+app.command()(register_diff.diff)
+app.command()(register_progress.progress)
 
 Files = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Register documents (JSON).")]
 
@@ -36,12 +44,17 @@ _TREE: Final = Path(__file__).parents[3] / "deploy" / "registers"
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """One load. `version` None and a `problem`: it is not in force."""
+    """One load. `version` None: it is not in force, because of a `problem` or until the instant it is scheduled for.
+
+    `unreached`: the refusals that new controllers are not reached by, where it added any.
+    """
 
     name: str
     version: int | None = None
+    scheduled_for: datetime | None = None
     problem: str | None = None
     warnings: tuple[str, ...] = ()
+    unreached: WithoutController | None = None
 
 
 def shipped() -> dict[str, dict[str, Any]]:
@@ -53,10 +66,30 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 @app.command()
-def check(*, files: Files, as_json: AsJson = False) -> None:
-    """Look for what is wrong with register documents; no server is needed."""
-    documents = _read(files)
-    results = [_checked(name, document) for name, document in documents.items()]
+def check(
+    *,
+    files: Files,
+    against: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The register it will be loaded over.")
+    ] = None,
+    production: Annotated[bool, typer.Option("--production", help="Also refuse what production does.")] = False,
+    data: Data = found.DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong with register documents, each as if it were loaded next.
+
+    They are checked over the register in force where there is one to be reached, with all that is scheduled; else by
+    themselves.
+    """
+    settings = found.settings(data)
+    documents = register_files.read(files)
+    current = Current([], {}, [])
+    if against is not None:
+        current = Current([], register_files.read_one(against), [])
+    elif settings.database_url is not None:
+        current = run(_current_if_reached(settings)) or current
+    strict = production or settings.production
+    results = [_checked(name, document, current, production=strict) for name, document in documents.items()]
     if as_json:
         say_json(results)
     else:
@@ -66,29 +99,49 @@ def check(*, files: Files, as_json: AsJson = False) -> None:
         raise typer.Exit(NO)
 
 
-def _checked(name: str, document: dict[str, Any]) -> Loaded:
+async def _current_if_reached(settings: Settings) -> Current | None:
     try:
-        found_ = registers.parse(document)
+        return await register_files.current(settings)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        err.print(f"checked by itself: the register in force cannot be read ({type(error).__name__})")
+        return None
+
+
+def _checked(name: str, document: dict[str, Any], current: Current, *, production: bool) -> Loaded:
+    now = Ahead(datetime.now(UTC), document)
+    try:
+        register_schedule.fit(current.document, current.ahead(), now, production=production)
     except registers.RegisterError as error:
         return Loaded(name=name, problem=str(error))
-    return Loaded(name=name, warnings=found_.warnings)
+    return Loaded(name=name, warnings=registers.compile(document, 0).warnings)
 
 
 @app.command()
 def load(
     *,
     files: Files,
-    wait: Annotated[bool, typer.Option(help="Return only when it is in force.")] = True,
+    valid_from: Annotated[
+        str | None, typer.Option(metavar="INSTANT", help="When it is to come into force, with its zone; else at once.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Return only when it is in force, or scheduled.")] = True,
+    follow: Follow = False,
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Load register documents: each replaces the controllers, purposes and sources that it names."""
-    results = run(load_all(found.settings(data), _read(files), wait=wait))
+    """Load register documents: each replaces the controllers, purposes and sources that it names.
+
+    It takes effect at once: until the answers that it may change are made anew, each of them is a no.
+    """
+    settings = found.settings(data)
+    instant = register_files.instant(valid_from)
+    results = run(load_all(settings, register_files.read(files), wait=wait, valid_from=instant))
+    if follow:
+        run(register_progress.follow_sweep(settings, quiet=as_json))
     if as_json:
         say_json(results)
     else:
         for result in results:
-            _say(result, f"is in force as version {result.version}" if result.version else "is published")
+            _say(result, _effect(result))
     if any(result.problem for result in results):
         raise typer.Exit(NO)
 
@@ -96,9 +149,11 @@ def load(
 @app.command()
 def show(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Show the register in force and its versions."""
-    versions, document = run(_read_register(found.settings(data)))
+    current = run(register_files.current(found.settings(data)))
+    versions, document = current.versions, current.document
     if as_json:
-        say_json({"version": versions[-1].version if versions else 0, "register": document, "versions": [
+        scheduled = [{"valid_from": one.valid_from, "event_id": one.event_id} for one in current.scheduled]
+        say_json({"version": current.version, "register": document, "scheduled": scheduled, "versions": [
             {**version._asdict(), "digest": version.digest.hex()} for version in versions]})  # fmt: skip
         return
     if not versions:
@@ -109,21 +164,25 @@ def show(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
         for purpose in document["purposes"]
     ]
     newest = versions[-1]
-    title = f"Register version {newest.version}, in force since {newest.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+    title = f"Register version {newest.version}, in force since {newest.in_force_since:%Y-%m-%d %H:%M:%S} UTC"
     out.print(table(title, "controller", "purpose", "basis", "channels", rows=rows))
+    for one in current.scheduled:
+        out.print(f"Another is scheduled for {one.valid_from:%Y-%m-%d %H:%M:%S} UTC.")
 
 
-def _read(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    documents = {}
-    for file in files:
-        try:
-            document = json.loads(file.read_bytes())
-        except (ValueError, OSError) as error:
-            fail(f"{file} cannot be read as JSON: {error}", USAGE)
-        if not isinstance(document, dict):
-            fail(f"{file} is no register: a JSON object is needed", USAGE)
-        documents[file.name] = document
-    return documents
+def _effect(result: Loaded) -> str:
+    if result.scheduled_for is not None:
+        return f"is scheduled: it comes into force at {result.scheduled_for.isoformat()}"
+    if result.version is None:
+        return "is published"
+    effect = f"is in force as version {result.version}"
+    if result.unreached is not None:
+        none, these = result.unreached
+        effect += (
+            f"; its new controllers are not reached by older refusals: {none:,} that name no controller"
+            f" and {these:,} that name them"
+        )
+    return effect
 
 
 def _say(result: Loaded, good: str) -> None:
@@ -138,7 +197,7 @@ def _say(result: Loaded, good: str) -> None:
 
 async def not_in_force(settings: Settings, documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the documents that would change the register in force."""
-    _, current = await _read_register(settings)
+    current = (await register_files.current(settings)).document
     return {name: document for name, document in documents.items() if _changes(current, document)}
 
 
@@ -149,21 +208,49 @@ def _changes(current: dict[str, Any], document: dict[str, Any]) -> bool:
         return True
 
 
-async def load_all(settings: Settings, documents: dict[str, dict[str, Any]], *, wait: bool = True) -> list[Loaded]:
-    """Publish each document as one event on the control topic, and wait until it is in force or refused."""
+async def load_all(
+    settings: Settings,
+    documents: dict[str, dict[str, Any]],
+    *,
+    wait: bool = True,
+    valid_from: datetime | None = None,
+) -> list[Loaded]:
+    """Publish each document as one event on the control topic, and wait until it is in force, scheduled or refused."""
     connection = await connect(settings.dsn, "consent_operator")
     try:
-        return [await _load(connection, settings, name, document, wait=wait) for name, document in documents.items()]
+        known = set((await register_files.read_current(connection)).document.get("controllers", ()))
+        loaded = []
+        for name, document in documents.items():
+            one = await _load(connection, settings, name, document, valid_from, wait=wait)
+            added = [] if one.version is None else sorted(document.get("controllers", {}).keys() - known)
+            if added:
+                one = msgspec.structs.replace(one, unreached=await _unreached(settings, added))
+            known.update(added)
+            loaded.append(one)
+        return loaded
     finally:
         await connection.close()
 
 
+async def _unreached(settings: Settings, controllers: list[str]) -> WithoutController:
+    """Count the refusals that the reach of which was fixed before these controllers were registered."""
+    async with impact.reading(settings.dsn) as connection:
+        return await impact.without_controller(connection, registers.REFUSALS, controllers)
+
+
 async def _load(
-    connection: Connection, settings: Settings, name: str, document: dict[str, Any], *, wait: bool
+    connection: Connection,
+    settings: Settings,
+    name: str,
+    document: dict[str, Any],
+    valid_from: datetime | None,
+    *,
+    wait: bool,
 ) -> Loaded:
     now = datetime.now(UTC)
     event_id = uuid7(now)
-    value = build("register-loaded", _SOURCE, now, {"document": document}, event_id)
+    said = {"document": document} | ({"valid_from": valid_from} if valid_from else {})
+    value = build("register-loaded", _SOURCE, now, said, event_id)
     try:
         async with publishing(settings.kafka(), f"{settings.topic_prefix}{CONTROL}") as publisher:
             await publisher.send(None, value, partition=0)
@@ -177,17 +264,10 @@ async def _load(
                 outcome = await operator.load_outcome(connection, event_id)
                 if outcome.reason is not None:
                     return Loaded(name=name, problem=outcome.detail or outcome.reason)
+                if outcome.scheduled_for is not None:
+                    return Loaded(name=name, scheduled_for=outcome.scheduled_for)
                 if outcome.in_force:
                     return Loaded(name=name, version=outcome.version)
                 await asyncio.sleep(_ASK_SECONDS)
     except TimeoutError:
         fail(f"{name} is published but not in force after {_LOAD_SECONDS:.0f} s: do the services run?", UNAVAILABLE)
-
-
-async def _read_register(settings: Settings) -> tuple[list[overview.RegisterVersion], dict[str, Any]]:
-    connection = await connect(settings.dsn, "consent_operator")
-    try:
-        versions = await overview.register_versions(connection)
-        return versions, await overview.register_document(connection, versions[-1].version) if versions else {}
-    finally:
-        await connection.close()

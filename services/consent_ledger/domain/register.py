@@ -18,7 +18,7 @@ REFUSALS: Final = frozenset(
 """What a subject refuses, or had carried out: shared by joint controllers (Art. 26(3))."""
 RESTRICTIVE: Final = REFUSALS | {"delivery-failed", "age-established", "preference-register-imported"}
 """Types that count from any source and are widened rather than dropped."""
-_PARTS: Final = ("controllers", "sources", "dnc_registers")
+PARTS: Final = ("controllers", "sources", "dnc_registers")
 _NOWHERE: Final = frozenset({"preference-register-imported", "purpose-registered", "register-loaded"})
 Key = tuple[str, str]
 
@@ -227,7 +227,7 @@ def merge(current: Register | Mapping[str, Any] | None, document: Mapping[str, A
     a purpose: a new basis is a new purpose (Art. 13(1)(c)).
     """
     before = current.document if isinstance(current, Register) else current or {}
-    if not isinstance(document, Mapping) or not all(isinstance(document.get(part, {}), Mapping) for part in _PARTS):
+    if not isinstance(document, Mapping) or not all(isinstance(document.get(part, {}), Mapping) for part in PARTS):
         raise RegisterError(["a register is an object with controllers, purposes, sources and dnc_registers"])
     rows = document.get("purposes", [])
     if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
@@ -236,12 +236,12 @@ def merge(current: Register | Mapping[str, Any] | None, document: Mapping[str, A
     loaded = {(row.get("controller"), row.get("id")): row for row in rows}
     problems = ["purposes: one is registered twice"] if len(loaded) < len(rows) else []
     problems += [
-        f"purpose {key[0]}/{key[1]}: the basis cannot change; register a new purpose"
+        f"purpose {key[0]}/{key[1]}: the basis cannot change, register a new purpose"
         for key in loaded.keys() & known.keys() if loaded[key].get("basis") != known[key]["basis"]
     ]  # fmt: skip
     if problems:
         raise RegisterError(problems)
-    merged: dict[str, Any] = {part: {**before.get(part, {}), **document.get(part, {})} for part in _PARTS}
+    merged: dict[str, Any] = {part: {**before.get(part, {}), **document.get(part, {})} for part in PARTS}
     return merged | {"purposes": list({**known, **loaded}.values())}
 
 

@@ -11,11 +11,13 @@ BASES: Final = ("consent", "contract", "legal-obligation", "vital-interest", "pu
 CHANNELS: Final = ("email", "phone", "sms", "post", "device", "media", "internal")
 _SCOPES: Final = (None, "entity", "group")
 _AGE_GATES: Final = (None, "declared", "signal")
-_DURATIONS: Final = ("consent_ttl", "inactivity_ttl", "evidence_retention")
+_DURATIONS: Final = ("consent_ttl", "inactivity_ttl", "evidence_retention", "retention")
+_PERIODS: Final = ("consent_ttl", "inactivity_ttl", "retention")
+_UNTIL_WITHDRAWN: Final = "→W"
 _FLAGS: Final = ("direct_marketing", "double_opt_in", "soft_opt_in", "iss", "restriction_exempt", "erasure_exempt")
 _FIELDS: Final = frozenset(
     {"controller", "id", "basis", "channels", "min_text_version", "repermission_for", "dnc", "min_age", "age_gate"}
-    | {"withdrawal_group", "joint_with", "name", "description", "doc", "special_categories", "valid_from"}
+    | {"withdrawal_group", "joint_with", "name", "description", "doc", "special_categories", "valid_from", "retention"}
     | {*_DURATIONS, *_FLAGS}
 )
 
@@ -48,8 +50,26 @@ def problems(document: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"{place}: {problem}" for problem in _purpose(document, purpose))
 
 
+def without_period(document: Mapping[str, Any]) -> Iterator[str]:
+    """Name the purposes that do not say how long their data are kept, which no register in production may leave open.
+
+    What says it (Art. 13(2)(a)): a period of retention, the silence after which an address is no longer used, the
+    lifetime of consent, or, for a consent, that it lasts until it is withdrawn. What the law requires, it also limits.
+    """
+    for purpose in _purposes(document):
+        if purpose.get("basis") == "legal-obligation" or any(purpose.get(field) for field in _PERIODS):
+            continue
+        doc = purpose.get("doc")
+        doc = doc if isinstance(doc, dict) else {}
+        if doc.get("retention") or _UNTIL_WITHDRAWN in str(doc.get("retention_in_seed")):
+            continue
+        remedy = "set consent_ttl or retention" if purpose.get("basis") == "consent" else "set retention"
+        yield f"purpose {purpose.get('controller')}/{purpose.get('id')}: no retention period: {remedy}"
+
+
 def warnings(document: Mapping[str, Any]) -> Iterator[str]:
-    """Find purposes that are registered and that the gate will yet refuse, and periods that the seed leaves open."""
+    """Find purposes that are registered and that the gate will yet refuse, and what is left open or to no effect."""
+    groups = Counter((p.get("controller"), p.get("withdrawal_group")) for p in _purposes(document))
     for purpose in _purposes(document):
         place = f"purpose {purpose.get('controller')}/{purpose.get('id')}"
         if _description(purpose) is None:
@@ -60,6 +80,11 @@ def warnings(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place}: direct marketing on this basis is treated as marketing on legitimate interest"
         if len(purpose.get("dnc") or ()) > 1:
             yield f"{place}: a reader cut off from the service checks the first do-not-call register only"
+        if purpose.get("withdrawal_group") and groups[purpose.get("controller"), purpose["withdrawal_group"]] == 1:
+            yield f"{place}: alone in the withdrawal group {purpose['withdrawal_group']}"
+    open_ended = Counter(one.partition("/")[0].removeprefix("purpose ") for one in without_period(document))
+    for controller, number in open_ended.items():
+        yield f"controller {controller}: {number} purposes without a retention period, which production refuses"
 
 
 def _without_basis(purpose: Mapping[str, Any]) -> Iterator[str]:
@@ -78,6 +103,8 @@ def _controllers(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"controller {name}: must be an object"
         elif controller.get("default_objection_scope") not in _SCOPES:
             yield f"controller {name}: default_objection_scope is entity or group"
+        elif controller.get("default_objection_scope") == "group" and not controller.get("group"):
+            yield f"controller {name}: objections count for a group, but it is in none"
         elif not all(isinstance(controller.get(key), str | None) for key in ("group", "country")):
             yield f"controller {name}: group and country are text"
     for name, call_register in document.get("dnc_registers", {}).items():
@@ -144,6 +171,8 @@ def _references(document: Mapping[str, Any], purpose: Mapping[str, Any]) -> Iter
             yield f"{field} must be a list of names"
         else:
             yield from (f"{field}: {name} is not registered" for name in names or () if name not in known)
+    if purpose.get("controller") in (purpose.get("joint_with") or ()):
+        yield "joint_with: a controller is not joint with itself"
     underlying = purpose.get("repermission_for")
     if underlying is not None:
         found = [

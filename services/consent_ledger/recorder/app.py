@@ -17,6 +17,7 @@ from faststream.kafka import TopicPartition as Assigned
 from faststream.kafka.message import KafkaMessage
 from prometheus_client import Counter, Gauge, Histogram
 
+from consent_ledger.recorder import schedule
 from consent_ledger.recorder.consumer import ShardConsumer
 from consent_ledger.recorder.inspect import Inspector, TopicLostError, record_digest
 from consent_ledger.recorder.prepare import Preparer
@@ -69,7 +70,7 @@ class Recorder:
     def __init__(self, settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._preparer = Preparer(keks)
+        self._preparer = Preparer(keks, production=settings.production)
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._wanted = {
             partition_of_shard(settings.topic_prefix, shard): shard
@@ -109,11 +110,14 @@ class Recorder:
         broker.config.broker_config.builder = partial(
             ShardConsumer, before_poll=self._before_poll, **self._settings.kafka()
         )
+        scheduling = asyncio.create_task(schedule.keep(self._settings, self._clock))
         try:
             await broker.start()
             log.info("recorder started", extra={"owner": self._owner, "shards": sorted(self._wanted.values())})
             await self._failed
         finally:
+            scheduling.cancel()
+            await asyncio.wait({scheduling})
             await broker.stop()
             await self._inspector.stop()
             await self._release()
@@ -195,6 +199,7 @@ class Recorder:
 
     async def _refresh(self) -> None:
         assert self._connection is not None  # noqa: S101 - only called when connected
+        await schedule.bring_into_force(self._connection, self._clock)
         version, document = await ledger.read_register(self._connection)
         await self._preparer.refresh(self._connection, version, document)
 
@@ -280,6 +285,9 @@ class Recorder:
     async def _append(self, shard: _Shard, records: list[ConsumerRecord], holes: list[tuple[int, int]]) -> None:
         connection = await self._connected()
         part = _Part(shard, records, holes)
+        if shard.shard == CONTROL_SHARD:
+            # A load is judged beside what is scheduled, which another owner of the shard may have added to.
+            await self._refresh()
         drafts, rejected = await self._preparer.prepare(connection, shard.shard, records)
         taken: dict[Any, bytes] = {}
         while True:

@@ -11,25 +11,26 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from consent_ledger.domain import events, leaf, register
+from consent_ledger.domain import events, leaf, register, register_schedule
 from consent_ledger.domain.catalogue import CALL_SNAPSHOT, VIEWED
 from consent_ledger.domain.events import KINDS, Event, Rejection
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.runtime.keys import KeyEncryptionKeys, encrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.shards import CONTROL_SHARD
-from consent_ledger.store import keys
+from consent_ledger.store import keys, schedule
 from consent_ledger.store.ledger import Draft, Duplicate, Quarantined, RegisterLoad
 
 _CONTROL_TYPES = frozenset({"register-loaded", "purpose-registered"})
 _PERSONS_CACHED = 100_000
 _NONCE_BYTES = 12
+_AT_ONCE = datetime.min.replace(tzinfo=UTC)
 
 
 class Record(Protocol):
@@ -64,10 +65,12 @@ class _Decoded:
 class Preparer:
     """Prepares batches under one register and the keys that belong to it; `refresh` fetches both anew."""
 
-    def __init__(self, keks: KeyEncryptionKeys) -> None:
+    def __init__(self, keks: KeyEncryptionKeys, *, production: bool) -> None:
         self._keks = keks
+        self._production = production
         self._persons: OrderedDict[bytes, _Person] = OrderedDict()
         self._document: dict[str, Any] = {}
+        self._schedule: list[register_schedule.Ahead] = []
         self._register = register.compile({}, 0)
         self._service: dict[str, bytes] = {}
         self._controllers: dict[str, bytes] = {}
@@ -80,6 +83,9 @@ class Preparer:
     async def refresh(self, connection: Connection, version: int, document: dict[str, Any]) -> None:
         """Prepare under another register from here on."""
         self._document, self._register = document, register.compile(document, version)
+        self._schedule = [
+            register_schedule.Ahead(one.valid_from, one.document) for one in await schedule.pending(connection)
+        ]
         self._service = await keys.service_keys(connection, self._keks)
         found = await keys.controller_keys(connection, self._keks)
         self._controllers = {controller: key.key for controller, key in found.items()}
@@ -215,21 +221,23 @@ class Preparer:
         """Draft a register load; what is wrong with the register rejects it whole."""
         event = item.event
         assert event is not None  # noqa: S101 - the caller has looked
+        valid_from = event.body.get("valid_from")
+        loaded = register_document(event)
+        ahead = register_schedule.Ahead(datetime.fromisoformat(valid_from) if valid_from else _AT_ONCE, loaded)
         try:
-            document = register.merge(self._document, register_document(event))
-            register.parse(document)
+            document = register_schedule.fit(self._document, self._schedule, ahead, production=self._production)
         except Exception as error:  # noqa: BLE001 - a fault of ours in one register must not stop the shard for ever
             known = isinstance(error, register.RegisterError)
             detail = str(error) if known else f"{type(error).__name__} while reading the register"
             rejected.append(self._quarantine(item.record, Rejection("BAD_REGISTER", detail, event.id)))
             return
         await keys.add_controller_keys(connection, self._keks, document["controllers"])
-        valid_from = event.body.get("valid_from")
         load = RegisterLoad(
             version=self.version + 1,
             digest=hashlib.sha256(events.canonical(document)).digest(),
-            valid_from=datetime.fromisoformat(valid_from) if valid_from else None,
+            valid_from=ahead.valid_from if valid_from else None,
             document=document,
+            loaded=loaded,
         )
         drafts.append(replace(self._draft(item, event), load=load))
 

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
@@ -13,6 +13,13 @@ from consent_ledger.domain.cloudevents import STRUCTURED
 HEADERS: Final = (("content-type", STRUCTURED.encode()),)
 _UNDER_WAY_MAX: Final = 5_000
 _LINGER_MS: Final = 5
+
+
+class Placed(NamedTuple):
+    """Where Kafka holds a record."""
+
+    partition: int
+    offset: int
 
 
 class Publisher:
@@ -30,6 +37,13 @@ class Publisher:
         self._under_way.append(sent)
         while len(self._under_way) > _UNDER_WAY_MAX:
             await self._confirm()
+
+    async def send_all(self, records: Sequence[tuple[bytes, bytes]]) -> list[Placed]:
+        """Send structured events with their keys, and return where Kafka has put each."""
+        sent = [await self._producer.send(self._topic, value, key, headers=list(HEADERS)) for key, value in records]
+        placed = [Placed(one.partition, one.offset) for one in await asyncio.gather(*sent)]
+        self.acknowledged += len(placed)
+        return placed
 
     async def flush(self) -> None:
         """Return when Kafka has everything. Raises aiokafka's `KafkaError` when it does not take something."""

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     partitions: int = Field(8, ge=1, le=512, description="partitions of the events and the suppressions topic")
     key_file: Path = Field(Path("consent-keys.json"), description="key-encryption keys; losing it loses every key")
 
+    production: bool = Field(
+        default=False, description="a register must say for every purpose how long its data are kept"
+    )
     instance: str = Field(default_factory=socket.gethostname, description="name of this process in leases and metrics")
     shards: str = Field("all", description="shards this recorder may own: all, or numbers like 0,1,4-8")
     lease_seconds: float = Field(10.0, gt=0.5, le=300, description="how long a silent owner keeps shards, view, topic")

@@ -1,16 +1,19 @@
 """What a decision rests on: one snapshot of the view, read behind a barrier.
 
-The barrier: the positions that all shards had when the question came in. A snapshot counts only if the viewer has
-folded at least those, so no answer can overlook an entry that was committed before it was asked for.
+The barrier: the positions that all shards had when the question came in, and the register in force then. A snapshot
+counts only if the viewer has folded at least those, so no answer can overlook an entry that was committed before it was
+asked for, nor rest on a register whose time was over.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 from consent_ledger.domain.calls import CallHistory
 from consent_ledger.domain.facts import Dossier
+from consent_ledger.runtime.clock import Clock, SystemClock
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import dnc, statements
 from consent_ledger.store.view import StoredRow
@@ -70,20 +73,40 @@ class Snapshot:
 
 
 @asynccontextmanager
-async def behind_barrier(connection: Connection, patience: timedelta) -> AsyncIterator[Snapshot]:
-    """Open a snapshot that holds every entry committed before this call.
+async def behind_barrier(
+    connection: Connection, patience: timedelta, clock: Clock | None = None
+) -> AsyncIterator[Snapshot]:
+    """Open a snapshot that holds every entry committed before this call, under the register in force at this call.
 
     Raises `BehindError` when the view has not folded them within `patience`.
     """
-    head = await connection.fetchrow(_SQL["heads"])
-    assert head is not None  # noqa: S101 - an aggregate always gives a row
     deadline = asyncio.get_running_loop().time() + patience.total_seconds()
-    while not await connection.fetchval(_SQL["caught_up"], head["shards"], head["next_pos"]):
-        if asyncio.get_running_loop().time() > deadline:
-            raise BehindError
-        await asyncio.sleep(_RETRY_SECONDS)
+    head = await _heads(connection)
+    while _is_outdated(head, clock or SystemClock()):
+        await _rest(deadline)
+        head = await _heads(connection)
+    while not await connection.fetchval(_SQL["caught_up"], head["shards"], head["next_pos"], head["register_version"]):
+        await _rest(deadline)
     # What is folded is never unfolded, so a snapshot taken now has caught up as well.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         state = await connection.fetchrow(_SQL["state"])
         assert state is not None  # noqa: S101 - both rows are made by the migration
         yield Snapshot(connection, state["applied"], state["register_version"], state["horizon"], state["now"])
+
+
+async def _heads(connection: Connection) -> Any:
+    head = await connection.fetchrow(_SQL["heads"])
+    assert head is not None  # noqa: S101 - an aggregate always gives a row
+    return head
+
+
+def _is_outdated(head: Any, clock: Clock) -> bool:
+    """Tell whether the time of the register in force is over, because the next one's instant has come."""
+    next_register: datetime | None = head["next_register"]
+    return next_register is not None and next_register <= clock.now(head["now"])
+
+
+async def _rest(deadline: float) -> None:
+    if asyncio.get_running_loop().time() > deadline:
+        raise BehindError
+    await asyncio.sleep(_RETRY_SECONDS)

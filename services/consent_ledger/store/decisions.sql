@@ -1,10 +1,13 @@
 -- name: heads
-SELECT coalesce(array_agg(shard ORDER BY shard), '{}') AS shards, coalesce(array_agg(next_pos ORDER BY shard), '{}') AS next_pos
+SELECT coalesce(array_agg(shard ORDER BY shard), '{}') AS shards, coalesce(array_agg(next_pos ORDER BY shard), '{}') AS next_pos,
+       (SELECT coalesce(max(version), 0) FROM register) AS register_version,
+       (SELECT min(valid_from) FROM pending_register) AS next_register, clock_timestamp() AS now
   FROM shard_head;
 
 -- name: caught_up
 SELECT NOT EXISTS (SELECT FROM unnest($1::int[], $2::bigint[]) AS h (shard, next_pos)
                     WHERE coalesce(v.applied[h.shard + 1], 0) < h.next_pos)
+   AND v.register_version >= $3
   FROM view_head v;
 
 -- name: state

@@ -31,7 +31,7 @@ class MovedError(Exception):
 
 
 class RegisterMovedError(Exception):
-    """A register was loaded since the batch was prepared; it must be prepared again."""
+    """Another register is in force than the batch was prepared under, or is due to be; it must be prepared again."""
 
 
 class IdsTakenError(Exception):
@@ -44,12 +44,20 @@ class IdsTakenError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterLoad:
-    """The register that an entry brings into force, merged with the one before it."""
+    """The register that an entry brings into force, merged with the one before it.
+
+    One whose `valid_from` is still to come when it is recorded is scheduled instead, as it was `loaded`.
+    """
 
     version: int
     digest: bytes
     valid_from: datetime | None
     document: dict[str, Any]
+    loaded: dict[str, Any] = field(default_factory=dict)
+
+    def is_ahead(self, recorded_at: datetime) -> bool:
+        """Tell whether a load recorded at this instant comes into force later."""
+        return self.valid_from is not None and self.valid_from > recorded_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +210,11 @@ async def _open(connection: Connection, batch: Batch, clock: Clock) -> _Opened:
         raise FencedError
     if head["next_offset"] != batch.first_offset:
         raise MovedError(head["next_offset"])
-    if head["register_version"] != batch.register_version:
+    now = clock.now(head["now"])
+    is_due = head["next_register"] is not None and head["next_register"] <= now
+    if is_due or head["register_version"] != batch.register_version:
         raise RegisterMovedError
-    return _Opened(batch, head["next_pos"], max(clock.now(head["now"]), head["last_recorded_at"]))
+    return _Opened(batch, head["next_pos"], max(now, head["last_recorded_at"]))
 
 
 async def _add_entries(connection: Connection, opened: Sequence[_Opened]) -> None:
@@ -229,17 +239,28 @@ async def _add_entries(connection: Connection, opened: Sequence[_Opened]) -> Non
         await _copy(connection, table, rows)
     for one, pos, draft in places:
         if draft.load:
-            await connection.execute(
-                _SQL["add_register"], draft.load.version, one.batch.shard, pos, draft.event_id, draft.load.digest,
-                draft.load.valid_from or one.recorded_at, one.recorded_at, draft.load.document,
-            )  # fmt: skip
+            await _add_register(connection, one, pos, draft.event_id, draft.load)
+
+
+async def _add_register(connection: Connection, one: _Opened, pos: int, event_id: UUID, load: RegisterLoad) -> None:
+    place = (one.batch.shard, pos)
+    if load.is_ahead(one.recorded_at):
+        await connection.execute(
+            _SQL["schedule_register"], event_id, *place, load.valid_from, one.recorded_at, load.loaded
+        )
+    else:
+        await connection.execute(
+            _SQL["add_register"], load.version, *place, event_id, load.digest,
+            load.valid_from or one.recorded_at, one.recorded_at, load.document,
+        )  # fmt: skip
 
 
 def _row(one: _Opened, pos: int, draft: Draft) -> tuple[Any, ...]:
     """The row of the ledger, with its leaf."""
     shard, recorded_at = one.batch.shard, one.recorded_at
     occurred_at = draft.occurred_at or recorded_at
-    version = draft.load.version if draft.load else one.batch.register_version
+    loads_now = draft.load is not None and not draft.load.is_ahead(recorded_at)
+    version = draft.load.version if draft.load and loads_now else one.batch.register_version
     leaf = leaf_hash(
         shard=shard, position=pos, event_id=draft.event_id, type=draft.type, occurred_at=occurred_at,
         recorded_at=recorded_at, offset=draft.offset, register_version=version, body=draft.body,

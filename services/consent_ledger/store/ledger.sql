@@ -29,7 +29,7 @@ RETURNING shard, epoch;
 UPDATE shard_head SET lease_until = '-infinity' WHERE owner = $1;
 
 -- name: open
-SELECT register_version, next_offset, next_pos, last_recorded_at, now FROM open_shard($1, $2, $3);
+SELECT register_version, next_register, next_offset, next_pos, last_recorded_at, now FROM open_shard($1, $2, $3);
 
 -- name: add_events
 -- Sorted, so that two recorders with ids in common wait for each other and never in a circle.
@@ -47,6 +47,10 @@ SELECT event_id, digest FROM event e
 -- name: add_register
 INSERT INTO register (version, shard, pos, event_id, digest, valid_from, recorded_at, document)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: schedule_register
+INSERT INTO scheduled_register (event_id, shard, pos, valid_from, recorded_at, document)
+VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: close
 UPDATE shard_head

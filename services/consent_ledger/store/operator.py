@@ -34,6 +34,7 @@ class LoadOutcome(NamedTuple):
 
     version: int | None
     in_force: bool | None
+    scheduled_for: datetime | None
     reason: str | None
     detail: str | None
 

@@ -16,10 +16,12 @@ SELECT count(*) FROM relay_head WHERE lease_until > clock_timestamp();
 SELECT EXISTS (SELECT FROM service_key);
 
 -- name: load_outcome
--- What became of a register load: the version it made, whether the view stands on it, or why it is in quarantine.
-SELECT r.version, v.register_version >= r.version AS in_force, q.reason, q.detail
+-- What became of a register load: the version it made, whether the view stands on it, when it is to come into force,
+-- or why it is in quarantine.
+SELECT r.version, v.register_version >= r.version AS in_force, p.valid_from AS scheduled_for, q.reason, q.detail
   FROM view_head v
   LEFT JOIN register r ON r.event_id = $1
+  LEFT JOIN pending_register p ON p.event_id = $1
   LEFT JOIN quarantine q ON q.event_id = $1 AND q.shard = 0;
 
 -- name: counts

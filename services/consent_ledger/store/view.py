@@ -108,6 +108,15 @@ class Changes:
     waiting: list[tuple[UUID, int, int]] = field(default_factory=list)
 
 
+class Load(NamedTuple):
+    """The load that made a version of the register, by its entry."""
+
+    version: int
+    shard: int
+    pos: int
+    recorded_at: datetime
+
+
 class FencedError(Exception):
     """Another viewer owns the view now."""
 
@@ -240,6 +249,12 @@ async def register(connection: Connection, version: int) -> dict[str, Any]:
     """Return one version of the register."""
     document: dict[str, Any] = await connection.fetchval(_SQL["register"], version)
     return document
+
+
+async def newest_load(connection: Connection) -> Load | None:
+    """Return the load that made the register in force; None when none was ever loaded."""
+    row = await connection.fetchrow(_SQL["newest_load"])
+    return Load(*row) if row else None
 
 
 async def needs(connection: Connection) -> dict[tuple[str, str], int]:

@@ -23,7 +23,8 @@ UPDATE view_head SET lease_until = '-infinity' WHERE owner = $1;
 -- name: news
 -- Whether there is anything to fold, or when there will be: without a lock, asked all the time.
 SELECT EXISTS (SELECT FROM shard_head h WHERE h.next_pos > coalesce(v.applied[h.shard + 1], 0))
-       OR v.sweep_controllers <> '{}' AS there,
+       OR v.sweep_controllers <> '{}'
+       OR v.register_version < (SELECT max(version) FROM register) AS there,
        (SELECT min(due_at) FROM dossier WHERE due_at IS NOT NULL) AS due, v.instant, clock_timestamp() AS now
   FROM view_head v;
 
@@ -123,6 +124,9 @@ SELECT controller, purpose, version FROM needs;
 -- name: register
 SELECT document FROM register WHERE version = $1;
 
+-- name: newest_load
+SELECT version, shard, pos, recorded_at FROM register ORDER BY version DESC LIMIT 1;
+
 -- name: close
 UPDATE view_head
    SET applied = $2, seq = $3, next_dossier = $4, register_version = $5, sweep_controllers = $6, sweep_from = $7,
@@ -133,8 +137,9 @@ UPDATE view_head
 SELECT shard, next_offset, next_pos FROM shard_head;
 
 -- name: move_horizon
--- Only from a snapshot that has folded at least `$3` of every shard, and never backwards, unless the clock was set back by
--- more than clocks may differ ($4) and the view follows it. True once the horizon is there.
+-- Only from a snapshot that has folded at least `$3` of every shard and stands on the register of that instant, and never
+-- backwards, unless the clock was set back by more than clocks may differ ($4) and the view follows it. True once the
+-- horizon is there.
 WITH moved AS (
     UPDATE horizon h
        SET instant = $1, seq = v.seq
@@ -142,6 +147,8 @@ WITH moved AS (
      WHERE (h.instant < $1 OR (h.instant > $1 + $4::interval AND v.instant <= $1 + $4::interval))
        AND NOT EXISTS (SELECT FROM unnest($2::int[], $3::bigint[]) AS p (shard, pos)
                         WHERE coalesce(v.applied[p.shard + 1], 0) < p.pos)
+       AND v.register_version = (SELECT coalesce(max(version), 0) FROM register)
+       AND NOT EXISTS (SELECT FROM pending_register WHERE valid_from <= $1)
     RETURNING h.instant
 )
 SELECT EXISTS (SELECT FROM moved) OR (SELECT instant >= $1 FROM horizon);

@@ -14,10 +14,9 @@ from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.runtime.shards import CONTROL_SHARD
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import keys, view
-from consent_ledger.store.view import Changes, Entry, Head, Row
+from consent_ledger.store.view import Changes, Entry, Head, Load, Row
 from consent_ledger.viewer.calls import Calls
 from consent_ledger.viewer.fold import Folder
 from consent_ledger.viewer.horizon import Horizon
@@ -27,6 +26,7 @@ log = logging.getLogger(__name__)
 
 FOLDED = Counter("consent_folded_total", "Entries folded into the view")
 CHANGED = Counter("consent_view_rows_total", "Rows of the view written")
+SWEEP_LEFT = Gauge("consent_sweep_dossiers_left", "Dossiers to be looked at again since a register load")
 OWNS_VIEW = Gauge("consent_view_owned", "1 while this process owns the view")
 
 _DUE_MAX = 500
@@ -98,7 +98,7 @@ class Viewer:
     async def _fold(self, connection: Connection, epoch: int, placer: Placer) -> None:
         head = await view.open_head(connection, epoch)
         entries = await self._read(connection, head)
-        await self._use_register(connection, head, entries)
+        load = await self._use_register(connection, head)
         now = self._move_time(head)
         placed = await placer.place(connection, entries, head.applied)
         await self._calls.take(connection, head, entries)
@@ -107,7 +107,8 @@ class Viewer:
         folder = Folder(self._register, self._newest_needs(), self._settings.partitions, self._calls)
         changes = await folder.fold(connection, head, placed.arrivals, revisit, now)
         changes.waiting = placed.waiting
-        self._announce_purposes(head, changes, entries)
+        if load is not None:
+            self._announce_purposes(head, changes, load)
         all_decided = len(due) < _DUE_MAX and not head.sweep_controllers
         await self._calls.announce(connection, head, changes, self._register, done=all_decided)
         await view.put(connection, head, changes, self._lease)
@@ -139,14 +140,19 @@ class Viewer:
                 head.applied[shard] = end
         return await view.entries(connection, ranges) if ranges else []
 
-    async def _use_register(self, connection: Connection, head: Head, entries: list[Entry]) -> None:
-        """Take a newly loaded register into use: from here on, older decisions on what it changed count as no."""
-        newest = max((entry.register_version for entry in entries if entry.shard == CONTROL_SHARD), default=0)
-        version = max(newest, head.register_version)
+    async def _use_register(self, connection: Connection, head: Head) -> Load | None:
+        """Take a register that has come into force into use, and return its load.
+
+        From here on, older decisions on what it changed count as no.
+        """
+        # Asked after the entries were read, so that no entry is folded whose load is overlooked.
+        load = await view.newest_load(connection)
+        version = load.version if load else 0
         if version == self._register.version:
-            return
+            return None
         register = registers.compile(await view.register(connection, version), version)
-        if version > head.register_version:
+        is_new = version > head.register_version
+        if is_new:
             old = await self._compiled(connection, head.register_version)
             changed = registers.changed_purposes(old, register)
             await view.put_needs(connection, changed, version)
@@ -158,6 +164,7 @@ class Viewer:
             await self._calls.renew(connection)
             log.info("register in force", extra={"version": version, "changed_purposes": len(changed)})
         self._register = register
+        return load if is_new else None
 
     async def _compiled(self, connection: Connection, version: int) -> Register | None:
         if version == 0:
@@ -176,6 +183,7 @@ class Viewer:
             head.sweep_controllers, head.sweep_from = [], 0
         else:
             head.sweep_from = ids[-1] + 1
+        SWEEP_LEFT.set(max(0, head.next_dossier - head.sweep_from) if head.sweep_controllers else 0)
         return ids
 
     def _newest_needs(self) -> dict[str, int]:
@@ -184,11 +192,8 @@ class Viewer:
             newest[controller] = max(version, newest.get(controller, 0))
         return newest
 
-    def _announce_purposes(self, head: Head, changes: Changes, entries: list[Entry]) -> None:
+    def _announce_purposes(self, head: Head, changes: Changes, load: Load) -> None:
         """Put the record of what holds for an address with nothing on record into the view, for changed controllers."""
-        load = next((entry for entry in reversed(entries) if entry.shard == CONTROL_SHARD), None)
-        if load is None:
-            return
         for controller, version in sorted(self._newest_needs().items()):
             if version == head.register_version:
                 key = purposes_key(controller)
