@@ -1,5 +1,6 @@
 """The HTTP service: its calls, and what surrounds every one of them."""
 
+import asyncio
 import logging
 import time
 import traceback
@@ -20,6 +21,7 @@ from consent_ledger.api.intake import Intake
 from consent_ledger.api.operation import Operation
 from consent_ledger.api.publisher import Publisher
 from consent_ledger.api.registers import Registers
+from consent_ledger.api.requests import Requests
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.settings import Settings
@@ -39,13 +41,17 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     database = Database(settings.dsn)
     publisher = Publisher(settings.kafka(), f"{settings.topic_prefix}{EVENTS}")
 
+    access = Access(database)
+    requests = Requests(access, database, clock)
+
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        counting = asyncio.create_task(requests.count())
         yield
+        counting.cancel()
         await publisher.close()
         await database.close()
 
-    access = Access(database)
     operation = Operation(database, publisher, settings.max_staleness)
     app = FastAPI(title="Consent ledger", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None,
                   lifespan=life)  # fmt: skip
@@ -55,6 +61,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
         ("POST", "/v1/events", Intake(access, database, publisher).post, openapi.EVENTS),
         ("POST", "/v1/decisions", Decisions(access, database, keks, clock, settings).post, openapi.DECISIONS),
         ("GET", "/v1/register", Registers(access, database).get, openapi.REGISTER),
+        ("GET", "/v1/requests", requests.get, openapi.REQUESTS),
         ("GET", "/healthz", operation.healthz, openapi.HEALTH),
         ("GET", "/readyz", operation.readyz, openapi.READY),
     )

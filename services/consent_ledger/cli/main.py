@@ -4,7 +4,20 @@ import logging
 
 import typer
 
-from consent_ledger.cli import decide, demo, doctor, keys, publish, quarantine, reconcile, register, schema, topics, up
+from consent_ledger.cli import (
+    decide,
+    demo,
+    doctor,
+    keys,
+    publish,
+    quarantine,
+    reconcile,
+    register,
+    requests,
+    schema,
+    topics,
+    up,
+)
 
 app = typer.Typer(
     name="consent",
@@ -29,6 +42,7 @@ app.add_typer(register.app, name="register")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(requests.app, name="requests")
 app.command()(reconcile.reconcile)
 app.command()(schema.migrate)
 app.command()(doctor.doctor)

@@ -1,0 +1,10 @@
+"""An index of what concerns the requests of subjects."""
+
+from consent_ledger.store.migrate import run_script
+
+revision = "0004"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    run_script(__file__)
