@@ -14,6 +14,7 @@ from consent_ledger.cli import (
     reconcile,
     register,
     requests,
+    retention,
     schema,
     topics,
     up,
@@ -43,6 +44,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(requests.app, name="requests")
+app.add_typer(retention.app, name="retention")
 app.command()(reconcile.reconcile)
 app.command()(schema.migrate)
 app.command()(doctor.doctor)

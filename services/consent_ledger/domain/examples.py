@@ -123,6 +123,10 @@ _SAID: Final[dict[str, _Said]] = {
         },
         "valid_from": "2026-04-01T00:00:00Z",
     }),
+    "retention-run": ("consent-cli", {
+        "controllers": _DEKRA, "payloads": 120, "index_rows": 90, "quarantined": 3, "kept": 30,
+        "began_at": "2026-03-02T02:00:00Z",
+    }),
 }  # fmt: skip
 
 

@@ -32,6 +32,8 @@ REFERENCE: Final[Mapping[str, str]] = {
 """Type of step → the field that names its request."""
 PASSED_ON: Final = frozenset({"consent-withdrawn", "identifier-changed"})
 """Types of which recipients are told once somebody has begun to: most of them concern nobody else."""
+FILED: Final = REFERENCE.keys() - {"erasure-executed"}
+"""Types that are only the file of a request: their personal part is kept for a time and then goes."""
 VOID: Final = "event-voided"
 # Voiding one of these leaves a request open, or its end earlier; voiding any other step is not for a clock to believe.
 _VOIDABLE: Final = REFERENCE.keys() - {"request-received", "identity-confirmed"}

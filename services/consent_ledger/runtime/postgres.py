@@ -6,7 +6,9 @@ from typing import Any, Literal, TypeAlias
 
 import asyncpg
 
-Role: TypeAlias = Literal["consent_recorder", "consent_viewer", "consent_relay", "consent_api", "consent_operator"]
+Role: TypeAlias = Literal[
+    "consent_recorder", "consent_viewer", "consent_relay", "consent_api", "consent_operator", "consent_retention"
+]
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 

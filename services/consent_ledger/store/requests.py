@@ -1,6 +1,7 @@
 """Reads the requests of subjects from the ledger, by an index that holds nothing else."""
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import NamedTuple
 from uuid import UUID
 
@@ -40,16 +41,42 @@ class Duties(NamedTuple):
 
 async def duties(connection: Connection, now: int) -> Duties:
     """Tell how all requests and notices stand at an instant, in microseconds since 1970; of one snapshot."""
+    together, register = await _read(connection)
+    calendar_of: Callable[[str], Calendar] = of_controllers(register)
+    return Duties(requests.fold(together, calendar_of, now), notices.fold(together, register, calendar_of, now))
+
+
+class File(NamedTuple):
+    """What is kept of a request at one controller, and the day it was answered."""
+
+    controller: str
+    answered: date
+    steps: tuple[UUID, ...]
+
+
+async def files(connection: Connection, now: int) -> list[File]:
+    """List the files of answered requests, without what was refused or carried out: that is no file, it stays."""
+    together, register = await _read(connection)
+    return [
+        File(
+            request.controller,
+            request.answered,
+            tuple(one.event_id for one in together[request.id] if one.type in requests.FILED),
+        )
+        for request in requests.fold(together, of_controllers(register), now)
+        if request.answered is not None
+    ]
+
+
+async def _read(connection: Connection) -> tuple[dict[UUID, list[Step]], Register]:
+    """Read all steps of requests by request, and the register in force."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         rows = await connection.fetch(_SQL["steps"])
         told = {UUID(read_body(row["body"])["request_id"]) for row in rows if row["type"] == "recipient-notified"}
         rows += await connection.fetch(_SQL["events"], list(told), list(requests.PASSED_ON))
         newest = await connection.fetchval(_SQL["newest"])
         known = await _registers(connection, rows, newest)
-    steps = [_step(row, known[row["register_version"]]) for row in rows]
-    together = requests.by_request(steps)
-    calendar_of: Callable[[str], Calendar] = of_controllers(known[newest])
-    return Duties(requests.fold(together, calendar_of, now), notices.fold(together, known[newest], calendar_of, now))
+    return requests.by_request(_step(row, known[row["register_version"]]) for row in rows), known[newest]
 
 
 async def _registers(connection: Connection, rows: Sequence[Record], newest: int) -> dict[int, Register]:

@@ -1,4 +1,4 @@
-"""An index of what concerns the requests of subjects."""
+"""An index of what concerns the requests of subjects, and the one role that deletes evidence whose time is over."""
 
 from consent_ledger.store.migrate import run_script
 
