@@ -3,6 +3,7 @@
 Seen to fail:
 """
 
+import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,15 +14,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from builders import email, event, given, objected, withdrawn
+from consent_ledger.domain import register as registers
 from consent_ledger.runtime.postgres import connect
+from consent_ledger.store import view
 from consent_ledger.viewer.app import Viewer
 from consent_ledger.viewer.retention import Report, Retention
 from running import Installation, installation, serving
-from viewer.asking import REGISTER, hashed, reason
+from viewer.asking import REGISTER, answers, hashed, reason
 
 Address = Callable[[], str]
 FIRST = datetime(2020, 3, 2, 10, tzinfo=UTC)
-YEAR = timedelta(days=366)
 
 
 class Past(NamedTuple):
@@ -39,12 +41,11 @@ class Past(NamedTuple):
 @asynccontextmanager
 async def past(kafka: str, postgres: str, template: str, path: Path, address: Address) -> AsyncIterator[Past]:
     """An installation in which all this was recorded in 2020, and in which it is today now."""
-    home_at = path
     withdrew, work, private, unconfirmed, consents, object_ = (address() for _ in range(6))
     request = str(uuid.uuid4())
     time = FIRST.isoformat()
     later = (FIRST + timedelta(days=1)).isoformat()
-    async with installation(kafka, postgres, template, home_at, lease_seconds=1) as made:
+    async with installation(kafka, postgres, template, path, lease_seconds=1) as made:
         made.clock.instant = FIRST
         async with (
             serving(made.recorder().run()) as recorder,
@@ -60,6 +61,9 @@ async def past(kafka: str, postgres: str, template: str, path: Path, address: Ad
                       subject=[email(withdrew)], time=time),
             ]  # fmt: skip
             await made.recorded(*[await made.publish(one) for one in said], service=recorder)
+            published, not_yet = [await made.publish(b"{", shard=2) for _ in range(2)]
+            await made.recorded(published, not_yet, service=recorder)
+            await made.fetch("INSERT INTO rejected_cursor VALUES (2, $1)", not_yet.offset)
             made.clock.instant = FIRST + timedelta(days=1)
             said = [
                 withdrawn(email(withdrew), time=later),
@@ -123,21 +127,53 @@ async def test_a_dry_run_counts_and_deletes_nothing(people: Past) -> None:
     assert [await rows_of(people.home, kind) for kind in ("consent-given", "request-received")] == before
 
 
+async def test_a_run_under_a_register_that_is_no_longer_in_force_deletes_nothing(
+    people: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def old(made: Retention) -> None:
+        made._register = registers.compile(REGISTER, 99)
+
+    before = await rows_of(people.home, "consent-given")
+    monkeypatch.setattr(Retention, "_use_register", old)
+
+    with pytest.raises(view.FencedError):
+        await run(people.home)
+
+    assert await rows_of(people.home, "consent-given") == before
+
+
+class CutOffError(Exception):
+    """The machine went down."""
+
+
+def cut_off_at(chunks: int) -> Callable[[int, int], None]:
+    seen = itertools.count(1)
+
+    def progress(_done: int, _every: int) -> None:
+        if next(seen) == chunks:
+            raise CutOffError
+
+    return progress
+
+
 async def test_a_run_deletes_what_was_counted_and_every_refusal_stays(people: Past) -> None:
     home = people.home
     counted = (await count(home)).counts
     refusals = {kind: await rows_of(home, kind) for kind in ("consent-withdrawn", "objection-raised")}
-    answers = {one: await reason(home, one) for one in (*people.linked, people.consents, people.objected)}
+    before = {one: await reason(home, one) for one in (*people.linked, people.consents, people.objected)}
 
-    done = (await run(home, chunk=1)).counts
-    again = (await run(home)).counts
+    with pytest.raises(CutOffError):
+        await run(home, chunk=1, progress=cut_off_at(2))
+    done = await run(home, chunk=1)
+    again = await run(home)
 
-    assert done == counted
-    assert (done.payloads, done.index_rows, done.kept) == (5, 2, 1), done
-    assert (again.payloads, again.index_rows) == (0, 0)
+    assert done.counts == counted
+    assert (counted.payloads, counted.index_rows, counted.kept, counted.quarantined) == (5, 2, 1, 1)
+    assert again.id != done.id
+    assert (again.counts.payloads, again.counts.index_rows, again.counts.quarantined) == (0, 0, 0)
     assert await rows_of(home, "consent-given") == (3, 1)
     assert {kind: await rows_of(home, kind) for kind in refusals} == refusals
-    assert {one: await reason(home, one) for one in answers} == answers
+    assert {one: await reason(home, one) for one in before} == before
     assert await reason(home, people.withdrew) == "CONSENT_WITHDRAWN"
     assert await reason(home, people.unconfirmed, purpose="club") == "CONSENT_ABSENT"
     assert {row["hash"] for row in await home.fetch("SELECT hash FROM forgotten WHERE controller = 'shop-be'")} == {
@@ -145,6 +181,20 @@ async def test_a_run_deletes_what_was_counted_and_every_refusal_stays(people: Pa
     }  # fmt: skip
     gone = await home.fetch("SELECT FROM ident WHERE hash = $1", await hashed(home, people.unconfirmed))
     assert gone == []
+
+
+async def test_a_view_made_anew_after_a_run_says_the_same(people: Past) -> None:
+    home = people.home
+    await run(home)
+    everyone = (people.withdrew, *people.linked, people.unconfirmed, people.consents, people.objected)
+    live = {one: await answers(home, one) for one in everyone}
+
+    async with home.superuser.transaction():
+        await home.superuser.execute("SELECT FROM view_head FOR UPDATE")
+        await home.superuser.execute("TRUNCATE ident, dossier, waiting, view")
+        await home.superuser.execute("UPDATE view_head SET applied = '{}'")
+
+    assert {one: await answers(home, one) for one in everyone} == live
 
 
 async def test_after_a_run_the_address_can_consent_again(people: Past) -> None:
