@@ -5,12 +5,15 @@ open requests not counted; withdrawals that were passed on not looked up.
 """
 
 import json
+import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from api.served import Api, bearer
 from builders import email, erasure_requested, event, withdrawn
@@ -163,3 +166,13 @@ async def test_the_list_is_read_by_the_index(api: Api) -> None:
     await connection.close()
 
     assert "ledger_requests" in plan[0][0]
+
+
+def test_alerts_are_about_metrics_that_exist() -> None:
+    rules = (Path(__file__).parents[2] / "deploy" / "alerts" / "requests.yml").read_text(encoding="utf-8")
+    known = {metric.name for metric in REGISTRY.collect()}
+
+    named = set(re.findall(r"\bconsent_[a-z_]+", rules))
+
+    assert named <= known
+    assert len(named) == 3
