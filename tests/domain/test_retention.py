@@ -1,6 +1,9 @@
 """How long the evidence of a consent is kept, and that deleting it never turns a no into a yes.
 
-Seen to fail:
+Seen to fail: other consents taken for the one in question; evidence kept a day too short, or for ever the same time;
+unconfirmed consents kept for years; one purpose of several taken for all; purposes that nobody knows taken for over;
+time alone ending nothing; five years for calls dropped, or only by the country in the event. A consent forgotten that
+links, marks as shared, tells an age, or names two controllers; the deciding before and after left out.
 """
 
 from collections.abc import Sequence
@@ -76,6 +79,7 @@ def plan(*events: Event, now: str = "2040-01-01") -> retention.Plan:
         ([gave("2026-01-01"), said("erasure-requested", "2026-03-01")], "2029-03-01"),
         ([gave("2026-01-31", "month")], "2029-02-28"),
         ([gave("2026-01-31", "month"), said("consent-withdrawn", "2026-02-02", "month")], "2029-02-02"),
+        ([gave("2026-01-31", "month"), gave("2026-02-10", "month")], "2029-02-28"),
         ([gave("2026-01-01", "club")], "2026-01-08"),
         ([gave("2026-01-01", "club"), said("consent-confirmed", "2026-01-02", consent_id="e0", subject=None)], None),
         ([gave("2026-01-01"), said("restriction-placed", "2026-03-01")], None),
