@@ -2,7 +2,8 @@
 
 Seen to fail: update granted to the recorder on the ledger, on quarantine and on a column of payload; delete granted
 on event; insert granted to viewer, relay, api and operator on one table each; the trigger of one table left out;
-truncate left out of a trigger; payload readable for the api; the back end of a silent owner ended in the service's
+truncate left out of a trigger; the guard of refusals left off index rows, or off personal parts; index rows deleted
+by any superuser; payload readable for the api; the back end of a silent owner ended in the service's
 own role.
 """
 
@@ -31,6 +32,7 @@ LEDGER = (
     "scheduled_register",
 )
 ERASABLE = ("payload", "quarantine")
+DELETES = {("consent_retention", table): {"DELETE"} for table in ("entry_subject", *ERASABLE)}
 KEYS = ("service_key", "controller_key", "person_key")
 DESK = ("quarantine_look", "quarantine_resolution", "void_proposal")
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -129,7 +131,7 @@ async def test_only_the_recorder_inserts_into_the_ledger(untouched: str, table: 
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
         await try_as(untouched, role, f"INSERT INTO consent.{table} DEFAULT VALUES")
 
-    assert await granted(untouched, role, table) <= {"SELECT"}
+    assert await granted(untouched, role, table) <= {"SELECT"} | DELETES.get((role, table), set())
 
 
 @pytest.mark.parametrize("table", ["payload", "person_key"])
@@ -161,6 +163,55 @@ async def test_only_an_officer_acts_at_the_desk(untouched: str, table: str) -> N
 @pytest.mark.parametrize("table", ["api_key", "outbox", "relay_head"])
 async def test_an_officer_sees_no_more_than_the_desk_needs(untouched: str, table: str) -> None:
     assert await granted(untouched, "consent_officer", table) == set()
+
+
+async def entries(recorder: Connection) -> None:
+    """Append a consent, a withdrawal and a request, each with an index row and a personal part."""
+    await claimed(recorder)
+    types = ("consent-given", "consent-withdrawn", "request-received")
+    await append(recorder, batch(*(draft(place, type=kind) for place, kind in enumerate(types))))
+
+
+@pytest.mark.parametrize(
+    ("role", "table", "position", "error"),
+    [
+        ("consent_retention", "entry_subject", 0, None),
+        ("consent_retention", "entry_subject", 1, "this row of entry_subject is kept"),
+        ("consent_retention", "entry_subject", 2, "this row of entry_subject is kept"),
+        ("consent_retention", "payload", 0, None),
+        ("consent_retention", "payload", 1, "this row of payload is kept"),
+        ("consent_retention", "payload", 2, None),
+        ("consent_retention", "ledger", 0, "permission denied"),
+        ("consent_retention", "event", 0, "permission denied"),
+        (None, "entry_subject", 0, "entry_subject is append-only"),
+        (None, "payload", 1, None),
+    ],
+)
+async def test_retention_deletes_what_proves_a_consent_and_never_a_refusal(
+    database: str, recorder: Connection, role: Role | None, table: str, position: int, error: str | None
+) -> None:
+    await entries(recorder)
+    connection: Connection = await asyncpg.connect(database) if role is None else await connect(database, role)
+    statement = CHANGES["delete"].format(table) + " WHERE pos = $1"
+    try:
+        if error is None:
+            assert await connection.execute(statement, position) == "DELETE 1"
+        else:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match=error):
+                await connection.execute(statement, position)
+    finally:
+        connection.terminate()
+
+
+async def test_one_refusal_among_many_rows_keeps_them_all(database: str, recorder: Connection) -> None:
+    await entries(recorder)
+    connection = await connect(database, "consent_retention")
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("DELETE FROM entry_subject")
+
+    assert await connection.fetchval("SELECT count(*) FROM entry_subject") == 3
+    connection.terminate()
 
 
 async def test_a_login_user_that_is_only_a_member_of_the_role_can_record_and_take_over(

@@ -6,6 +6,7 @@ Seen to fail:
 - `take_waiting` not called: the same;
 - merging without taking over the facts of one side: its refusal is forgotten;
 - `merge_idents` left out: a later refusal by the absorbed address does not reach the other;
+- an event put into the dossier of what it refers to without its own identifiers: the fold fails for ever;
 - the check against `due_at` left out of `has_news`: a week's consent never ends.
 """
 
@@ -183,3 +184,27 @@ async def test_a_dossier_with_too_many_facts_answers_no_to_everything(
 
     assert {answer.reason for channels in found.values() for answer in channels.values()} == {"UNAVAILABLE"}
     assert not any(answer.allow for channels in found.values() for answer in channels.values())
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_an_event_that_names_another_address_than_the_event_it_refers_to_joins_both(
+    home: Installation, address: Address, *, waits: bool
+) -> None:
+    asked, typed = address(), address()
+    erasure = erasure_requested(email(asked), time="2026-03-02T09:00:00Z")
+    executed = builders.event(
+        "erasure-executed", controllers=["shop-be"], request_id=erasure["id"], subject=[email(typed)],
+        time="2026-03-03T09:00:00Z",
+    )  # fmt: skip
+    if waits:
+        await home.recorded(await home.publish(executed))
+        assert await reason(home, typed) == "ERASED"
+        await home.recorded(await home.publish(erasure))
+    else:
+        await home.recorded(*await home.publish_together(erasure, executed))
+
+    assert await reason(home, asked) == "ERASURE_REQUESTED"
+    assert await reason(home, typed) == "ERASED"
+    hashes = [await hashed(home, one) for one in (asked, typed)]
+    rows = await home.fetch("SELECT DISTINCT dossier FROM ident WHERE hash = ANY($1)", hashes)
+    assert len(rows) == 1

@@ -1,5 +1,6 @@
 """The HTTP service: its calls, and what surrounds every one of them."""
 
+import asyncio
 import logging
 import time
 import traceback
@@ -21,6 +22,7 @@ from consent_ledger.api.lookup import Lookup
 from consent_ledger.api.operation import Operation
 from consent_ledger.api.publisher import Publisher
 from consent_ledger.api.registers import Registers
+from consent_ledger.api.requests import Requests
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.settings import Settings
@@ -40,16 +42,20 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     database = Database(settings.dsn)
     publisher = Publisher(settings.kafka(), f"{settings.topic_prefix}{EVENTS}")
 
+    access = Access(database)
+    requests = Requests(access, database, clock)
+    decisions = Decisions(access, database, keks, clock, settings)
+    lookup = Lookup(access, database, publisher, decisions, keks, clock, settings)
+
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        counting = asyncio.create_task(requests.count())
         yield
+        counting.cancel()
         await publisher.close()
         await lookup.close()
         await database.close()
 
-    access = Access(database)
-    decisions = Decisions(access, database, keks, clock, settings)
-    lookup = Lookup(access, database, publisher, decisions, keks, clock, settings)
     operation = Operation(database, publisher, settings.max_staleness)
     app = FastAPI(title="Consent ledger", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None,
                   lifespan=life)  # fmt: skip
@@ -60,6 +66,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
         ("POST", "/v1/decisions", decisions.post, openapi.DECISIONS),
         ("POST", "/v1/subjects/lookup", lookup.post, openapi.LOOKUP),
         ("GET", "/v1/register", Registers(access, database).get, openapi.REGISTER),
+        ("GET", "/v1/requests", requests.get, openapi.REQUESTS),
         ("GET", "/healthz", operation.healthz, openapi.HEALTH),
         ("GET", "/readyz", operation.readyz, openapi.READY),
     )

@@ -11,6 +11,8 @@ from consent_ledger.api.lookup import Asked as Lookup
 from consent_ledger.api.problems import MEDIA_TYPE
 from consent_ledger.api.questions import Asked
 from consent_ledger.domain.cloudevents import BATCH, STRUCTURED
+from consent_ledger.domain.notices import Notice
+from consent_ledger.domain.requests import Request as SubjectRequest
 
 _PROBLEM: Final = {"description": "problem details (RFC 9457)", "content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
 _KEY: Final = [{"name": "Authorization", "in": "header", "required": True, "schema": {"type": "string"},
@@ -111,6 +113,24 @@ REGISTER: Final[dict[str, Any]] = {
     "summary": "Show the register in force and its versions",
     "parameters": _KEY,
     "responses": {"200": _json("the register", {"type": "object"}), **_problems(401, 503)},
+}
+REQUESTS: Final[dict[str, Any]] = {
+    "summary": "List requests of subjects (Art. 15 to 22) with their last days, and recipients to tell (Art. 19)",
+    "parameters": _KEY,
+    "responses": {
+        "200": _json(
+            "the most pressing first",
+            {
+                "type": "object",
+                "required": ["requests", "notices"],
+                "properties": {
+                    "requests": {"type": "array", "items": _schema(SubjectRequest)},
+                    "notices": {"type": "array", "items": _schema(Notice)},
+                },
+            },
+        ),
+        **_problems(401, 403, 503),
+    },
 }
 HEALTH: Final[dict[str, Any]] = {
     "summary": "Tell whether the process lives",

@@ -16,6 +16,8 @@ from consent_ledger.cli import (
     quarantine,
     reconcile,
     register,
+    requests,
+    retention,
     rules,
     schema,
     topics,
@@ -51,6 +53,8 @@ app.add_typer(imports.app, name="import")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(requests.app, name="requests")
+app.add_typer(retention.app, name="retention")
 app.command()(reconcile.reconcile)
 app.command()(schema.migrate)
 app.command()(doctor.doctor)

@@ -305,6 +305,16 @@ class SubjectViewed(Fields, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError("Expected an identifier without shared")
 
 
+class RetentionRun(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """Evidence whose time was over was deleted (Art. 5(1)(e)): how many rows of which kind, and nothing about whom."""
+
+    payloads: Whole
+    index_rows: Whole
+    quarantined: Whole
+    kept: Whole | None = None
+    began_at: Instant | None = None
+
+
 class PurposeRegistered(Fields, frozen=True, kw_only=True, omit_defaults=True):
     """One purpose enters the register."""
 
@@ -327,7 +337,8 @@ _CATALOGUE: Final[tuple[tuple[Kind, type[Fields]], ...]] = (
     ("R", PreferenceRegisterImported), ("P", RelationshipStarted), ("P", RelationshipEnded), ("P", ContactRecorded),
     ("N", RepermissionSent), ("R", AgeEstablished), ("N", EventVoided), ("N", RequestReceived),
     ("N", IdentityRequested), ("N", IdentityConfirmed), ("N", RequestExtended), ("N", RequestAnswered),
-    ("N", RecipientNotified), ("N", SubjectViewed), ("N", PurposeRegistered), ("N", RegisterLoaded),
+    ("N", RecipientNotified), ("N", SubjectViewed), ("N", RetentionRun), ("N", PurposeRegistered),
+    ("N", RegisterLoaded),
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""Last days: to answer a request of a subject, and to keep the evidence of a consent."""
+"""Last days: to answer a request of a subject, to tell a recipient, and to keep the evidence of a consent."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import date, timedelta
 from typing import Final
 
@@ -8,18 +8,27 @@ from dateutil.relativedelta import relativedelta
 
 from consent_ledger.domain import durations
 
+NOTICE_DAYS: Final = 7
+"""Within how many days a recipient is told (Art. 19 says without delay)."""
 _SATURDAY: Final = 5
 _GERMAN_CALLS_YEARS: Final = 5
 
 
-def art12_due(received: date, *, extended: bool = False, paused_days: int = 0, holidays: Collection[date] = ()) -> date:
+def art12_due(
+    received: date,
+    *,
+    extended: bool = False,
+    paused_days: int = 0,
+    holidays: Collection[date] | Callable[[date], bool] = (),
+) -> date:
     """Give the last day to answer a request (Art. 12(3)): a month after receipt, extended three months in all.
 
     Days spent waiting for proof of identity are added (Art. 12(6)). Saturdays, Sundays and public holidays give way to
     the next working day (Reg. 1182/71 Art. 3(4)).
     """
+    is_holiday = holidays if callable(holidays) else holidays.__contains__
     end = received + relativedelta(months=3 if extended else 1) + timedelta(days=paused_days)
-    while end.weekday() >= _SATURDAY or end in holidays:
+    while end.weekday() >= _SATURDAY or is_holiday(end):
         end += timedelta(days=1)
     return end
 

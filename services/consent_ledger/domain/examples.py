@@ -128,6 +128,10 @@ _SAID: Final[dict[str, _Said]] = {
         "api_key": "5d0c1f8a77be", "shown": 7,
         "digest": "hmac-sha256:4c1d8b7e6d5a4c3b2a1908f7e6d5c4b3a29180f7e6d5c4b3a29180f7e6d5c4b3",
     }),
+    "retention-run": ("consent-cli", {
+        "controllers": _DEKRA, "payloads": 120, "index_rows": 90, "quarantined": 3, "kept": 30,
+        "began_at": "2026-03-02T02:00:00Z",
+    }),
 }  # fmt: skip
 
 

@@ -7,7 +7,13 @@ from typing import Any, Literal, TypeAlias
 import asyncpg
 
 Role: TypeAlias = Literal[
-    "consent_recorder", "consent_viewer", "consent_relay", "consent_api", "consent_operator", "consent_officer"
+    "consent_recorder",
+    "consent_viewer",
+    "consent_relay",
+    "consent_api",
+    "consent_operator",
+    "consent_officer",
+    "consent_retention",
 ]
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"

@@ -4,7 +4,7 @@ A dossier is the connected component of the identifiers of one controller: a sup
 joins two, never split. What exactly the person is, `decide` finds out from all facts of the dossier.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from consent_ledger.domain.suppression import from_micros, suppression_key
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import view
-from consent_ledger.store.view import Changes, Head, Row, StoredDossier, StoredRow
+from consent_ledger.store.view import Changes, Head, Place, Row, StoredDossier, StoredRow
 from consent_ledger.viewer.calls import Calls
 
 OVERSIZED = Counter("consent_oversized_dossiers_total", "Folds of a dossier with too many facts, which answers no")
@@ -55,9 +55,13 @@ class Folder:
         self._calls = calls
 
     async def fold(
-        self, connection: Connection, head: Head, arrivals: Sequence[Arrival], revisit: Iterable[int], now: datetime
-    ) -> Changes:
-        """Add the facts of arrivals and decide again on every address of the dossiers they touch, and of `revisit`."""
+        self, connection: Connection, head: Head, arrivals: Sequence[Arrival], revisit: Iterable[int], now: datetime,
+        forgotten: Collection[tuple[str, Place]] = (),
+    ) -> Changes:  # fmt: skip
+        """Add the facts of arrivals and decide again on every address of the dossiers they touch, and of `revisit`.
+
+        Facts whose controller and place are `forgotten` are taken out; addresses only they had are decided once more.
+        """
         known = await view.idents(connection, {hash_ for arrival in arrivals for hash_ in arrival.hashes})
         grouping = _Grouping(known, head)
         homes = [grouping.join(arrival) for arrival in arrivals]
@@ -70,6 +74,8 @@ class Folder:
         await self._calls.read(connection, phones)
         changes = Changes(idents=grouping.new_idents(), merged=grouping.merged())
         for id_, dossier in opened.items():
+            if forgotten:
+                dossier.facts = [one for one in dossier.facts if (dossier.controller, one.place) not in forgotten]
             due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
             due_at = None if due is None else from_micros(due)
             changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)

@@ -71,7 +71,9 @@ class Placer:
                 for controller, subjects in found.items():
                     if controller not in arrived or not _overlap(subjects, entry.subjects[controller]):
                         made = _fact(entry, controller, bodies, personal)
-                        placed.arrivals.append(Arrival(controller, (subjects[0].hash,), made))
+                        # Its own identifiers too: an address in two dossiers would be decided twice.
+                        own_hashes = (subject.hash for subject in entry.subjects.get(controller, ()))
+                        placed.arrivals.append(Arrival(controller, (subjects[0].hash, *own_hashes), made))
         return placed
 
     async def _personal(

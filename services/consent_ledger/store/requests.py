@@ -1,0 +1,99 @@
+"""Reads the requests of subjects from the ledger, by an index that holds nothing else."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import NamedTuple
+from uuid import UUID
+
+from asyncpg import Record
+
+from consent_ledger.domain import durations, notices, requests
+from consent_ledger.domain import register as registers
+from consent_ledger.domain.events import read_body
+from consent_ledger.domain.notices import Notice
+from consent_ledger.domain.register import Register
+from consent_ledger.domain.requests import Calendar, Request, Step
+from consent_ledger.runtime.calendars import of_controllers
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.store import statements
+
+_SQL = statements.load(__file__)
+
+
+class Duties(NamedTuple):
+    """All requests and notices, the most pressing of each first."""
+
+    requests: list[Request]
+    notices: list[Notice]
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether somebody should have been answered or told by now."""
+        return any(one.state == "overdue" for one in self.requests) or any(one.overdue for one in self.notices)
+
+    def of(self, wanted: Callable[[str], bool]) -> "Duties":
+        """Leave out the controllers that are not wanted."""
+        return Duties(
+            [one for one in self.requests if wanted(one.controller)],
+            [one for one in self.notices if wanted(one.controller)],
+        )
+
+
+async def duties(connection: Connection, now: int) -> Duties:
+    """Tell how all requests and notices stand at an instant, in microseconds since 1970; of one snapshot."""
+    together, register = await _read(connection)
+    calendar_of: Callable[[str], Calendar] = of_controllers(register)
+    return Duties(requests.fold(together, calendar_of, now), notices.fold(together, register, calendar_of, now))
+
+
+class File(NamedTuple):
+    """What is kept of a request at one controller, and the day it was answered."""
+
+    controller: str
+    answered: date
+    steps: tuple[UUID, ...]
+
+
+async def files(connection: Connection, now: int) -> list[File]:
+    """List the files of answered requests, without what was refused or carried out: that is no file, it stays."""
+    together, register = await _read(connection)
+    return [
+        File(
+            request.controller,
+            request.answered,
+            tuple(one.event_id for one in together[request.id] if one.type in requests.FILED),
+        )
+        for request in requests.fold(together, of_controllers(register), now)
+        if request.answered is not None
+    ]
+
+
+async def _read(connection: Connection) -> tuple[dict[UUID, list[Step]], Register]:
+    """Read all steps of requests by request, and the register in force."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        rows = await connection.fetch(_SQL["steps"])
+        told = {UUID(read_body(row["body"])["request_id"]) for row in rows if row["type"] == "recipient-notified"}
+        rows += await connection.fetch(_SQL["events"], list(told), list(requests.PASSED_ON))
+        newest = await connection.fetchval(_SQL["newest"])
+        known = await _registers(connection, rows, newest)
+    return requests.by_request(_step(row, known[row["register_version"]]) for row in rows), known[newest]
+
+
+async def _registers(connection: Connection, rows: Sequence[Record], newest: int) -> dict[int, Register]:
+    """Compile the registers under which the entries were recorded, and the newest."""
+    wanted = {row["register_version"] for row in rows} | {newest}
+    found = {
+        row[0]: registers.compile(row[1], row[0]) for row in await connection.fetch(_SQL["registers"], list(wanted))
+    }
+    return {version: found.get(version) or registers.compile({}, version) for version in wanted}
+
+
+def _step(row: Record, register: Register) -> Step:
+    return requests.step(
+        register,
+        event_id=row["event_id"],
+        type=row["type"],
+        occurred=durations.instant(row["occurred_at"]),
+        recorded=durations.instant(row["recorded_at"]),
+        body=read_body(row["body"]),
+    )

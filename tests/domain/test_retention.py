@@ -1,0 +1,235 @@
+"""How long the evidence of a consent is kept, and that deleting it never turns a no into a yes.
+
+Seen to fail: other consents taken for the one in question; evidence kept a day too short, or for ever the same time;
+unconfirmed consents kept for years; one purpose of several taken for all; purposes that nobody knows taken for over;
+time alone ending nothing; five years for calls dropped, or only by the country in the event. A consent forgotten that
+links, marks as shared, tells an age, or names two controllers; the deciding before and after left out.
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consent_ledger.domain import durations, register, retention
+from consent_ledger.domain.decision import decide
+from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.scenario import Ledger
+from consent_ledger.runtime.calendars import calendar
+from domain import histories
+from domain.histories import Event, numbered
+
+TERMS: dict[str, Any] = {"basis": "consent", "channels": ["email", "phone"], "direct_marketing": True}
+REGISTER = register.parse(
+    {
+        "controllers": {"shop": {"country": "BE"}, "haus": {"country": "DE", "evidence_retention": "P4Y"}},
+        "sources": {"web": {"controllers": ["shop", "haus"]}},
+        "purposes": [
+            {"controller": "shop", "id": "news", **TERMS},
+            {"controller": "shop", "id": "long", **TERMS, "evidence_retention": "P10Y"},
+            {"controller": "shop", "id": "club", **TERMS, "double_opt_in": True},
+            {"controller": "shop", "id": "month", **TERMS, "consent_ttl": "P1M"},
+            {"controller": "shop", "id": "offers", "basis": "contract", "channels": ["email"]},
+            {"controller": "shop", "id": "file", "basis": "legitimate-interest", "channels": ["internal"]},
+            {"controller": "haus", "id": "news", **TERMS},
+        ],
+    }
+)
+AN = {"type": "email", "value": "an@example.be"}
+EVIDENCE = {"text_id": "t", "text_version": 1, "ref": "r"}
+
+
+def said(type: str, day: str, *purposes: str, **fields: Any) -> Event:
+    instant = f"{day}T10:00:00Z"
+    plain: Event = {
+        "type": type, "source": "web", "occurred_at": instant, "recorded_at": instant, "controllers": ["shop"],
+        "subject": [AN], "purposes": list(purposes) or ["news"], "channels": ["email"],
+    }  # fmt: skip
+    return plain | fields
+
+
+def gave(day: str, *purposes: str, **fields: Any) -> Event:
+    more = {"origin": "data-subject", "mechanism": "button", "evidence": EVIDENCE}
+    return said("consent-given", day, *purposes, **(more | fields))
+
+
+def until(*events: Event, now: str = "2040-01-01", controller: str = "shop") -> date | None:
+    facts = Ledger(REGISTER, numbered(list(events))).facts(controller)
+    place = calendar(REGISTER.controllers[controller].country)
+    return retention.until_of(REGISTER, facts, facts[0], controller, place, durations.instant(f"{now}T10:00:00Z"))
+
+
+def plan(*events: Event, now: str = "2040-01-01") -> retention.Plan:
+    facts = Ledger(REGISTER, numbered(list(events))).facts("shop")
+    return retention.plan(REGISTER, facts, "shop", calendar("BE"), durations.instant(f"{now}T10:00:00Z"))
+
+
+@pytest.mark.parametrize(
+    ("events", "kept_until"),
+    [
+        ([gave("2026-01-01")], None),
+        ([gave("2026-01-01"), said("consent-withdrawn", "2026-03-01")], "2029-03-01"),
+        ([gave("2026-01-01"), said("consent-withdrawn", "2028-02-29")], "2031-02-28"),
+        ([gave("2026-01-01", "long"), said("consent-withdrawn", "2026-03-01", "long")], "2036-03-01"),
+        ([gave("2026-01-01"), said("objection-raised", "2026-03-01", kind="direct-marketing")], "2029-03-01"),
+        ([gave("2026-01-01"), said("complaint-received", "2026-03-01", kind="direct")], "2029-03-01"),
+        ([gave("2026-01-01"), said("erasure-requested", "2026-03-01")], "2029-03-01"),
+        ([gave("2026-01-31", "month")], "2029-02-28"),
+        ([gave("2026-01-31", "month"), said("consent-withdrawn", "2026-02-02", "month")], "2029-02-02"),
+        ([gave("2026-01-31", "month"), gave("2026-02-10", "month")], "2029-02-28"),
+        ([gave("2026-01-01", "club")], "2026-01-08"),
+        ([gave("2026-01-01", "club"), said("consent-confirmed", "2026-01-02", consent_id="e0", subject=None)], None),
+        ([gave("2026-01-01"), said("restriction-placed", "2026-03-01")], None),
+        ([gave("2026-01-01"), said("consent-withdrawn", "2026-03-01", "long")], None),
+        ([gave("2026-01-01", "news", "long"), said("consent-withdrawn", "2026-03-01")], None),
+        ([gave("2026-01-01", "news", "long"), said("consent-withdrawn", "2026-03-01", "news", "long")], "2036-03-01"),
+        ([gave("2026-01-01", "offers")], "2029-01-01"),
+        ([gave("2026-01-01", "unheard-of")], None),
+        ([gave("2026-01-01", mechanism="pre-ticked")], None),
+        ([gave("2026-01-01"), said("consent-withdrawn", "2026-03-01"), gave("2026-04-01")], "2029-03-01"),
+    ],
+)
+def test_evidence_is_kept_from_the_end_of_reliance(events: list[Event], kept_until: str | None) -> None:
+    found = until(*[{name: value for name, value in one.items() if value is not None} for one in events])
+
+    assert found == (date.fromisoformat(kept_until) if kept_until else None)
+
+
+@pytest.mark.parametrize(
+    ("country", "calls", "kept_until"),
+    [
+        (None, [], "2031-01-01"),
+        (None, ["2026-02-15"], "2031-02-15"),
+        ("BE", ["2026-02-15"], "2030-03-01"),
+    ],
+)
+def test_consent_of_germans_to_calls_is_kept_five_years_from_each_use(
+    country: str | None, calls: list[str], kept_until: str
+) -> None:
+    phone = {"controllers": ["haus"], "channels": ["phone"], "subject": [{"type": "phone", "value": "+4930123456"}]}
+    given_ = gave("2026-01-01", **phone, **({"country": country} if country else {}))
+    used = [said("contact-recorded", day, initiated_by="controller", kind="call", **phone) for day in calls]
+
+    found = until(given_, *used, said("consent-withdrawn", "2026-03-01", **phone), controller="haus")
+
+    assert found == date.fromisoformat(kept_until)
+
+
+def test_evidence_goes_on_the_day_after_the_last() -> None:
+    events = [gave("2026-01-01"), said("consent-withdrawn", "2026-03-01")]
+
+    assert plan(*events, now="2029-03-01") == retention.NOTHING
+    assert plan(*events, now="2029-03-02").facts == {(0, 0)}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"subject": [AN, {"type": "phone", "value": "+3221112233"}]},
+        {"subject": [{**AN, "shared": True}]},
+        {"age": {"birth_date": "2012-05-05"}},
+        {"controllers": ["shop", "haus"]},
+    ],
+)
+def test_a_consent_on_which_refusals_may_rest_loses_only_what_is_personal(fields: dict[str, Any]) -> None:
+    found = plan(gave("2026-01-01") | fields, said("consent-withdrawn", "2026-03-01"))
+
+    assert found == retention.Plan(payloads=frozenset({(0, 0)}), facts=frozenset(), purposes=("news",), kept=1)
+
+
+def test_whatever_was_thought_of_nothing_is_forgotten_that_would_make_a_no_a_yes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    phone = {"type": "phone", "value": "+3221112233"}
+    objection = said("objection-raised", "2026-03-01", subject=[phone])
+    objection = {name: value for name, value in objection.items() if name not in ("purposes", "channels")}
+    monkeypatch.setattr(retention, "_carries", lambda _: False)
+
+    linked = plan(gave("2026-01-01", subject=[AN, phone]), objection)
+    alone = plan(gave("2026-01-01", subject=[phone]), objection)
+
+    assert not linked.facts
+    assert alone.facts == {(0, 0)}
+
+
+def test_what_refers_to_a_forgotten_consent_goes_with_it_and_refusals_stay() -> None:
+    confirmed = {k: v for k, v in said("consent-confirmed", "2026-01-02", consent_id="e0").items() if k != "subject"}
+    events = [gave("2026-01-01", "club"), confirmed, said("consent-withdrawn", "2026-03-01", "club")]
+
+    found = plan(*events)
+
+    assert found.facts == found.payloads == {(0, 0), (0, 1)}
+    assert found.purposes == ("club",)
+
+
+# -- laws
+
+YEARS = timedelta(days=4 * 366)
+NOW = durations.instant(histories.END + YEARS)
+thoroughly = settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def _later(event: Event, place: int) -> Event:
+    moved = {
+        name: durations.moment(durations.instant(event[name]) + 2 * YEARS // timedelta(microseconds=1)).isoformat()
+        for name in ("occurred_at", "recorded_at")
+    }
+    return event | moved | {"id": f"l{place}"}
+
+
+def _forgotten(controller: str, dossier: Sequence[Fact]) -> retention.Plan:
+    country = histories.REGISTER.controllers[controller].country
+    return retention.plan(histories.REGISTER, dossier, controller, calendar(country), NOW)
+
+
+def _yeses(events: list[Event], later: list[Event], at: int, *, forget: bool) -> set[Any]:
+    """Every question that is answered by yes, where what may go of the earlier events was forgotten, or not."""
+    before = Ledger(histories.REGISTER, events)
+    ledger = Ledger(histories.REGISTER, [*events, *later])
+    gone = {
+        (controller, place)
+        for controller in histories.REGISTER.controllers
+        for kind, value in histories.PEOPLE
+        for place in _forgotten(
+            controller, before.dossier(controller, [f"{kind}|{value}".encode()])
+        ).facts
+    } if forget else set()  # fmt: skip
+    found = set()
+    for question in histories.questions():
+        controller, purpose, channel, (kind, value) = question
+        token = f"{kind}|{value}".encode()
+        facts = [one for one in ledger.dossier(controller, [token]) if (controller, one.place) not in gone]
+        answer = decide(
+            histories.REGISTER, facts, controller=controller, identifiers=[(kind, token)], purpose=purpose,
+            channel=channel, at=at, dnc=ledger.snapshots,
+        )  # fmt: skip
+        if answer.allow:
+            found.add(question)
+    return found
+
+
+laters = st.lists(st.one_of(histories.refusals(), histories.others(), histories.consents()), max_size=3).map(
+    lambda events: [_later(event, place) for place, event in enumerate(events)]
+)
+
+
+@thoroughly
+@given(histories.histories(most=10))
+def test_forgetting_changes_no_answer_to_a_yes_and_no_yes_to_a_no(events: list[Event]) -> None:
+    assert _yeses(events, [], NOW, forget=True) == _yeses(events, [], NOW, forget=False)
+
+
+@thoroughly
+@given(histories.histories(most=8), laters)
+def test_after_forgetting_nothing_that_comes_later_is_a_yes_that_was_none(
+    events: list[Event], later: list[Event]
+) -> None:
+    at = NOW + 4 * YEARS // timedelta(microseconds=1)
+
+    assert _yeses(events, later, at, forget=True) <= _yeses(events, later, at, forget=False)

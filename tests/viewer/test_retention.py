@@ -1,0 +1,216 @@
+"""A run of retention on real servers: what goes, what stays, and that no refusal is ever among what goes.
+
+Seen to fail:
+"""
+
+import itertools
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from builders import email, event, given, objected, withdrawn
+from consent_ledger.domain import register as registers
+from consent_ledger.runtime.postgres import connect
+from consent_ledger.store import view
+from consent_ledger.viewer.app import Viewer
+from consent_ledger.viewer.retention import Report, Retention
+from running import Installation, installation, serving
+from viewer.asking import REGISTER, answers, hashed, reason
+
+Address = Callable[[], str]
+FIRST = datetime(2020, 3, 2, 10, tzinfo=UTC)
+
+
+class Past(NamedTuple):
+    """People of six years ago, each named for what became of the consent."""
+
+    home: Installation
+    withdrew: str
+    linked: tuple[str, str]
+    unconfirmed: str
+    consents: str
+    objected: str
+    request: str
+
+
+@asynccontextmanager
+async def past(kafka: str, postgres: str, template: str, path: Path, address: Address) -> AsyncIterator[Past]:
+    """An installation in which all this was recorded in 2020, and in which it is today now."""
+    withdrew, work, private, unconfirmed, consents, object_ = (address() for _ in range(6))
+    request = str(uuid.uuid4())
+    time = FIRST.isoformat()
+    later = (FIRST + timedelta(days=1)).isoformat()
+    async with installation(kafka, postgres, template, path, lease_seconds=1) as made:
+        made.clock.instant = FIRST
+        async with (
+            serving(made.recorder().run()) as recorder,
+            serving(Viewer(made.settings, made.keks, made.clock).run()),
+        ):
+            await made.recorded(await made.load_register(REGISTER), service=recorder)
+            said = [
+                given(email(withdrew), time=time),
+                given(email(work), email(private), time=time),
+                given(email(unconfirmed), time=time, purposes=["club"]),
+                given(email(consents), time=time),
+                event("request-received", request_id=request, article="15", controllers=["shop-be"],
+                      subject=[email(withdrew)], time=time),
+            ]  # fmt: skip
+            await made.recorded(*[await made.publish(one) for one in said], service=recorder)
+            published, not_yet = [await made.publish(b"{", shard=2) for _ in range(2)]
+            await made.recorded(published, not_yet, service=recorder)
+            await made.fetch("INSERT INTO rejected_cursor VALUES (2, $1)", not_yet.offset)
+            made.clock.instant = FIRST + timedelta(days=1)
+            said = [
+                withdrawn(email(withdrew), time=later),
+                withdrawn(email(work), time=later),
+                objected(email(object_), time=later),
+                event("request-answered", request_id=request, article="15", controllers=["shop-be"], time=later,
+                      entered_by="staff:jan"),
+            ]  # fmt: skip
+            await made.recorded(*[await made.publish(one) for one in said], service=recorder)
+            made.clock.instant = None
+            assert await reason(made, withdrew) == "CONSENT_WITHDRAWN"
+            yield Past(made, withdrew, (work, private), unconfirmed, consents, object_, request)
+
+
+@pytest.fixture(scope="module")
+async def people(
+    kafka: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Past]:
+    numbers = iter(range(100))
+    path = tmp_path_factory.mktemp("retention")
+    async with past(kafka, postgres, template, path, lambda: f"past{next(numbers)}@example.be") as made:
+        yield made
+
+
+async def run(home: Installation, **options: Any) -> Report:
+    connection = await connect(home.settings.dsn, "consent_retention")
+    try:
+        made = Retention(home.settings, home.keks, home.clock, connection, **options)
+        report = await made.run()
+        await made.close(report)
+        return report
+    finally:
+        connection.terminate()
+
+
+async def count(home: Installation) -> Report:
+    connection = await connect(home.settings.dsn, "consent_retention")
+    try:
+        return await Retention(home.settings, home.keks, home.clock, connection).count()
+    finally:
+        connection.terminate()
+
+
+async def rows_of(home: Installation, kind: str) -> tuple[int, int]:
+    """How many index rows and personal parts the entries of a type have."""
+    found = await home.fetch(
+        "SELECT (SELECT count(*) FROM entry_subject JOIN ledger l USING (shard, pos) WHERE l.type = $1),"
+        " (SELECT count(*) FROM payload JOIN ledger l USING (shard, pos) WHERE l.type = $1)",
+        kind,
+    )
+    return found[0][0], found[0][1]
+
+
+async def test_a_dry_run_counts_and_deletes_nothing(people: Past) -> None:
+    before = [await rows_of(people.home, kind) for kind in ("consent-given", "request-received")]
+
+    report = await count(people.home)
+
+    assert report.id is None
+    assert report.counts.consents == {"shop-be/club": 1, "shop-be/newsletter": 2}
+    assert [await rows_of(people.home, kind) for kind in ("consent-given", "request-received")] == before
+
+
+async def test_a_run_under_a_register_that_is_no_longer_in_force_deletes_nothing(
+    people: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def old(made: Retention) -> None:
+        made._register = registers.compile(REGISTER, 99)
+
+    before = await rows_of(people.home, "consent-given")
+    monkeypatch.setattr(Retention, "_use_register", old)
+
+    with pytest.raises(view.FencedError):
+        await run(people.home)
+
+    assert await rows_of(people.home, "consent-given") == before
+
+
+class CutOffError(Exception):
+    """The machine went down."""
+
+
+def cut_off_at(chunks: int) -> Callable[[int, int], None]:
+    seen = itertools.count(1)
+
+    def progress(_done: int, _every: int) -> None:
+        if next(seen) == chunks:
+            raise CutOffError
+
+    return progress
+
+
+async def test_a_run_deletes_what_was_counted_and_every_refusal_stays(people: Past) -> None:
+    home = people.home
+    counted = (await count(home)).counts
+    refusals = {kind: await rows_of(home, kind) for kind in ("consent-withdrawn", "objection-raised")}
+    before = {one: await reason(home, one) for one in (*people.linked, people.consents, people.objected)}
+
+    with pytest.raises(CutOffError):
+        await run(home, chunk=1, progress=cut_off_at(2))
+    done = await run(home, chunk=1)
+    again = await run(home)
+
+    assert done.counts == counted
+    assert (counted.payloads, counted.index_rows, counted.kept, counted.quarantined) == (5, 2, 1, 1)
+    assert again.id != done.id
+    assert (again.counts.payloads, again.counts.index_rows, again.counts.quarantined) == (0, 0, 0)
+    assert await rows_of(home, "consent-given") == (3, 1)
+    assert {kind: await rows_of(home, kind) for kind in refusals} == refusals
+    assert {one: await reason(home, one) for one in before} == before
+    assert await reason(home, people.withdrew) == "CONSENT_WITHDRAWN"
+    assert await reason(home, people.unconfirmed, purpose="club") == "CONSENT_ABSENT"
+    assert {row["hash"] for row in await home.fetch("SELECT hash FROM forgotten WHERE controller = 'shop-be'")} == {
+        await hashed(home, people.withdrew), await hashed(home, people.unconfirmed)
+    }  # fmt: skip
+    gone = await home.fetch("SELECT FROM ident WHERE hash = $1", await hashed(home, people.unconfirmed))
+    assert gone == []
+
+
+async def test_a_view_made_anew_after_a_run_says_the_same(people: Past) -> None:
+    home = people.home
+    await run(home)
+    everyone = (people.withdrew, *people.linked, people.unconfirmed, people.consents, people.objected)
+    live = {one: await answers(home, one) for one in everyone}
+
+    async with home.superuser.transaction():
+        await home.superuser.execute("SELECT FROM view_head FOR UPDATE")
+        await home.superuser.execute("TRUNCATE ident, dossier, waiting, view")
+        await home.superuser.execute("UPDATE view_head SET applied = '{}'")
+
+    assert {one: await answers(home, one) for one in everyone} == live
+
+
+async def test_after_a_run_the_address_can_consent_again(people: Past) -> None:
+    await run(people.home)
+    assert await reason(people.home, people.unconfirmed, purpose="newsletter") == "CONSENT_ABSENT"
+
+    place = await people.home.publish(given(email(people.unconfirmed), time=datetime.now(UTC)))
+    await people.home.recorded(place)
+
+    assert await reason(people.home, people.unconfirmed) == "CONSENT"
+
+
+async def test_a_refusal_that_comes_after_a_run_reaches_whoever_was_linked(people: Past) -> None:
+    work, private = people.linked
+    await run(people.home)
+
+    await people.home.recorded(await people.home.publish(objected(email(work), time=datetime.now(UTC))))
+
+    assert await reason(people.home, private) == "OBJECTION_DM"
