@@ -92,6 +92,14 @@ def test_a_difference_is_exit_status_1_and_shown(tmp_path: Path, other: dict[str
     assert "S008" in table.out
 
 
+def test_a_question_without_a_time_of_recording_has_that_of_its_scenario(tmp_path: Path) -> None:
+    question = GIVEN["expectations"][0] | {"as_of": None, "allow": False, "reason": "CONSENT_ABSENT"}
+
+    answer = evaluate(tmp_path, changed(GIVEN, as_of="2026-01-01T09:00:00Z", expectations=[question]))
+
+    assert answer.status == 0, answer.out
+
+
 def test_questions_may_expect_nothing(tmp_path: Path) -> None:
     question = {k: v for k, v in GIVEN["expectations"][0].items() if k not in ("allow", "reason")}
 

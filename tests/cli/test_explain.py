@@ -1,6 +1,7 @@
 """`consent decide --explain` on a running installation, and `consent rules` without one.
 
-Seen to fail: …
+Seen to fail: a list asked about without the explanations it asks for; a yes printed as a no; the instant that a
+permission must be later than left out.
 """
 
 import json

@@ -18,6 +18,8 @@ from consent_ledger.domain.standing import CallRegister, History, Listing
 
 By = Literal["person", "controller"]
 _MOST_STEPS: Final = 3
+_LONG: Final = 200
+"""Facts from which on only single kinds of steps are tried, so that an explanation takes no more than a moment."""
 _BEATEN: Final = REFUSALS | {"delivery-failed", "identifier-changed"}
 """What a permission must be later than."""
 _ADULT: Final = 18
@@ -102,10 +104,14 @@ def by_itself(case: Case) -> int | None:
 
 
 def changes(asked: Asked) -> tuple[Change, ...]:
-    """Give the smallest sets of events that turn a no into a yes; none where events cannot, or more than three must."""
+    """Give the smallest sets of events that turn a no into a yes.
+
+    None where events cannot, or where more than three kinds of them must, or more than one in a very long history.
+    """
     trial = _Trial(asked)
     helpful = [one for one in trial.remedies() if not asked.case.against.keys() <= trial.against([one])]
-    for size in range(1, _MOST_STEPS + 1):
+    most = _MOST_STEPS if len(asked.facts) <= _LONG else 1
+    for size in range(1, most + 1):
         found: dict[tuple[str, ...], Change] = {}
         for chosen in combinations(helpful, size):
             families = tuple(one.family for one in chosen)

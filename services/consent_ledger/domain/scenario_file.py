@@ -119,7 +119,7 @@ def _answered(
     allow, reason = False, None
     if ledger is not None:
         try:
-            decision = ledger.answer(_question(expectation), _instant(said.get("as_of", as_of), "as_of"))
+            decision = ledger.answer(_question(expectation), _instant(said.get("as_of") or as_of, "as_of"))
             allow, reason = decision.allow, decision.reason
         except _FAULTS as fault:
             error = f"expectation {index}: {_told(fault)}"
