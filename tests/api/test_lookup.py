@@ -1,6 +1,10 @@
 """An officer is shown a person at one controller, after the ledger has recorded the look, and never otherwise.
 
-Seen to fail: (to be filled)
+Seen to fail: an answer sent before the ledger had the look; looks folded; a look that makes a key, or is kept under one
+that was destroyed; scope and controllers of the key not looked at; another controller's payloads, identifiers or events
+shown; everybody of a dossier taken for the person; voided entries not marked; what is erased told as if it were
+elsewhere; a digest without a key; a look under an address that has no key beside one that has; looks let through when
+published.
 """
 
 import hmac

@@ -1,6 +1,8 @@
 """The desk: a person's history, records in quarantine, voidings by two people.
 
-Seen to fail: (to be filled)
+Seen to fail: control characters printed; the people not looked at when a voiding is approved; what cannot be voided
+proposed; a voided refusal whose record stays open; a voiding published twice; a correction under the same id, one that
+is malformed as well, one that does not say what it corrects.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Who may void what, each obstacle with its reason; and a look is no act of anybody.
 
-Seen to fail: (to be filled)
+Seen to fail: the typist, or who proposes, let approve; the subject's own word voided; the source not looked at; a look
+voided.
 """
 
 from typing import Any

@@ -190,8 +190,6 @@ class Reader:
             return "shown"
         if not line.kept:
             return "none"
-        if line.held:
-            return "erased"
         known = await self._register_of(line.register_version)
         controllers = line.body.get("controllers")
         named = tuple(controllers) if isinstance(controllers, list) else None

@@ -32,7 +32,7 @@ class Line(NamedTuple):
     """An entry as one controller may see it.
 
     `personal` None: this controller holds no personal fields of it that can be read. `kept`: somebody's were kept when
-    it was recorded. `held`: there is a ciphertext at this controller.
+    it was recorded.
     """
 
     shard: int
@@ -46,7 +46,6 @@ class Line(NamedTuple):
     identifiers: tuple[Named, ...]
     personal: dict[str, Any] | None
     kept: bool
-    held: bool
 
     @property
     def place(self) -> Place:
@@ -96,7 +95,6 @@ async def lines(
             identifiers=tuple(named.get((row["shard"], row["pos"]), ())),
             personal=_personal(found.get(row["person"]), row["ciphertext"], row["event_id"], controller),
             kept=row["kept"],
-            held=row["ciphertext"] is not None,
         )
         for row in rows
     ]
