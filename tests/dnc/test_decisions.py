@@ -1,4 +1,10 @@
-"""Numbers on a do-not-call register are not called: rows N1 to N7 through Kafka, HTTP and the topic."""
+"""Numbers on a do-not-call register are not called: rows N1 to N7 through Kafka, HTTP and the topic.
+
+Seen to fail:
+- a run of listings not broken;
+- `registered_at` left out;
+- the end of the snapshot left out of `valid_until`.
+"""
 
 from datetime import timedelta
 

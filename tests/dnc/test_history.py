@@ -1,6 +1,8 @@
 """What the tables say of a number equals what all snapshots together say, at any instant and as of any recording.
 
-Seen to fail: see below.
+Seen to fail:
+- steps known before they were recorded;
+- the step onward from a late snapshot counted from the next one alone.
 """
 
 import uuid

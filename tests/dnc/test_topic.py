@@ -1,4 +1,14 @@
-"""What readers of the topic learn of a do-not-call register: its date, behind every answer that a snapshot changes."""
+"""What readers of the topic learn of a do-not-call register: its date, behind every answer that a snapshot changes.
+
+Seen to fail:
+- a stored yes answered over HTTP without a look at the register;
+- the age of the snapshot kept in stored decisions;
+- dossiers of changed numbers not decided again;
+- no sweep at the first snapshot;
+- the date told before the answers;
+- the date not closed meanwhile;
+- dates not told again after a register load.
+"""
 
 from datetime import datetime, timedelta
 

@@ -63,12 +63,17 @@ class Snapshot:
     async def call_histories(
         self, controllers: Collection[str], phones: Collection[bytes]
     ) -> dict[str, dict[str, CallHistory]]:
-        """Return, by controller and do-not-call register, what is known of these numbers."""
+        """Return, by controller and do-not-call register, what is known of these numbers.
+
+        Without a register are the controllers that its newest snapshot does not cover: no list of theirs is fresh.
+        """
         steps = await dnc.steps(self._connection, controllers)
+        newest = await dnc.newest(self._connection) if steps else {}
         changes = await dnc.changes(self._connection, phones) if steps else {}
         found: dict[str, dict[str, CallHistory]] = {}
         for (register, controller), of_one in steps.items():
-            found.setdefault(controller, {})[register] = CallHistory(of_one, changes)
+            if of_one[-1].snapshot == newest[register].id:
+                found.setdefault(controller, {})[register] = CallHistory(of_one, changes)
         return found
 
 
