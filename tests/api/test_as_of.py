@@ -65,8 +65,10 @@ async def test_the_clock_and_the_register_are_those_of_then(api: Api, address: A
     await installed.recorded(await installed.load_register(longer))
     (today,) = await api.decide(question(an, purpose="week"))
 
+    api.clock.instant = now + timedelta(minutes=2)
     then = await told(api, known, value=an, purpose="week")
     later = await told(api, known, value=an, purpose="week", at=(now + timedelta(minutes=2)).isoformat())
+    api.clock.instant = None
     await installed.recorded(await installed.load_register(REGISTER))
 
     assert today["reason"] == "CONSENT_EXPIRED"
