@@ -131,15 +131,19 @@ def test_a_load_ahead_is_scheduled_and_then_comes_into_force(up: Up, write: Writ
     decided(up, "lake", person, reason="CONSENT")
     before, instant = version(up), datetime.now(UTC) + timedelta(seconds=4)
 
-    answer = loaded(up, write(register("lake", min_text_version=2)), "--valid-from", instant.isoformat())
+    ahead, tides = register("lake", min_text_version=2), {**register("lake")["purposes"][0], "id": "tides"}
+    ahead["purposes"].append(tides)
+
+    answer = loaded(up, write(ahead), "--valid-from", instant.isoformat())
     shown = consent("register", "show", data=up.data)
-    spoiling = consent("register", "check", write(register("lake", basis="contract")), data=up.data)
+    spoiling = consent("register", "check", write({"purposes": [{**tides, "basis": "contract"}]}), data=up.data)
     decided(up, "lake", person, reason="CONSENT_OUTDATED")
 
     assert answer.data[0]["version"] is None
     assert datetime.fromisoformat(answer.data[0]["scheduled_for"]) == instant
     assert "Another is scheduled for" in shown.out
     assert spoiling.status == 1
+    assert "with the load scheduled for" in spoiling.out
     assert datetime.now(UTC) >= instant
     assert version(up) == before + 1
     assert consent("register", "show", "--json", data=up.data).data["scheduled"] == []

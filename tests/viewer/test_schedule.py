@@ -115,8 +115,9 @@ async def _is(home: Installation, address: str, wanted: str) -> bool:
 async def test_its_instant_needs_no_event(made: Made) -> None:
     async with made() as home:
         an = "an@example.be"
-        await home.recorded(await home.publish(given(email(an))))
         await load(home, changed("newsletter", min_text_version=2), THEN)
+        # When this is recorded, the recorder has long read the register again for the load.
+        await home.recorded(await home.publish(given(email(an))))
 
         home.clock.instant = THEN
 
