@@ -193,8 +193,15 @@ async def test_the_openapi_document_describes_every_call(api: Api) -> None:
     described = (await api.client.get("/openapi.json")).json()
 
     assert described["openapi"].startswith("3.1")
-    calls = {"/v1/events", "/v1/decisions", "/v1/subjects/lookup", "/v1/register", "/healthz", "/readyz"}
-    assert set(described["paths"]) == calls
+    assert set(described["paths"]) == {
+        "/v1/events",
+        "/v1/decisions",
+        "/v1/subjects/lookup",
+        "/v1/register",
+        "/v1/requests",
+        "/healthz",
+        "/readyz",
+    }
     decisions = described["paths"]["/v1/decisions"]["post"]
     asked = decisions["requestBody"]["content"]["application/json"]["schema"]
     assert set(asked["properties"]["questions"]["items"]["properties"]) == {
