@@ -4,7 +4,7 @@ Seen to fail: an answer sent before the ledger had the look; looks folded; a loo
 that was destroyed; scope and controllers of the key not looked at; another controller's payloads, identifiers or events
 shown; everybody of a dossier taken for the person; voided entries not marked; what is erased told as if it were
 elsewhere; a digest without a key; a look under an address that has no key beside one that has; looks let through when
-published.
+published; a page that begins one too early; earlier looks, or events that refer to the person, left out.
 """
 
 import hmac
