@@ -1,6 +1,8 @@
 """A run of retention on real servers: what goes, what stays, and that no refusal is ever among what goes.
 
-Seen to fail:
+Seen to fail: index rows left; facts left in the dossier; addresses not noted, or still led to a dossier; a run under a
+register that has gone; figures not kept with the place; quarantined records deleted that nobody has published; files
+of requests deleted before their time.
 """
 
 import itertools
