@@ -2,7 +2,9 @@
 
 Seen to fail:
 - steps that count without their entry;
-- a list taken that was compared with another than counts now.
+- a list taken that was compared with another than counts now, or whose entry speaks of another;
+- forgetting of a snapshot that counts allowed;
+- delete granted to the operator, or insert on whole rows.
 """
 
 import uuid
