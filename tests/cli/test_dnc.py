@@ -1,7 +1,4 @@
-"""A do-not-call list through the command, and what doctor says of it.
-
-Seen to fail: a snapshot without its zone taken; the register's date left out of doctor's warnings.
-"""
+"""A do-not-call list through the command, and what doctor says of it."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

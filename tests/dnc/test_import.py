@@ -2,7 +2,9 @@
 
 Seen to fail:
 - no step onward from a late snapshot;
-- a controller that the snapshot does not cover asking an older one.
+- nothing cleared after a list that is refused;
+- one key for all controllers;
+- a controller that the newest snapshot leaves out asking an older one: over HTTP, and in the view.
 """
 
 import asyncio

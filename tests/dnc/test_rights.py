@@ -1,6 +1,10 @@
 """Who may make numbers listed, and that nobody may free one.
 
-Seen to fail: forgetting of active snapshots allowed; delete granted to the operator; insert granted on whole rows.
+Seen to fail:
+- steps that count without their entry;
+- a list taken that was compared with another than counts now, or whose entry speaks of another;
+- forgetting of a snapshot that counts allowed;
+- delete granted to the operator, or insert on whole rows.
 """
 
 import uuid
