@@ -57,7 +57,8 @@ class SecuredKafka(Kafka):
 
     def _configure(self, arguments: Sequence[str]) -> None:
         command = self._run_java("kafka.admin.ConfigCommand", arguments=arguments)
-        subprocess.run(command, check=True, timeout=60, capture_output=True)
+        done = subprocess.run(command, check=False, timeout=90, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextmanager
