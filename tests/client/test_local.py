@@ -31,7 +31,7 @@ from client.topic import (
     yes,
 )
 from consent_ledger.client import HashKey, LocalView
-from consent_ledger.client.copy import Copy
+from consent_ledger.client.copy import Copy, Place
 from consent_ledger.client.local import DAMAGED
 
 AN = "an@example.be"
@@ -121,7 +121,7 @@ def test_a_copy_behind_the_limit_says_no_and_recovers(copy: Copy) -> None:
 def test_the_partition_that_is_furthest_behind_counts(tmp_path: Path) -> None:
     copy = copied(tmp_path, address(AN, YES))
     with copy.writing() as writing:
-        writing.now.places.append(writing.now.places[0].__class__(instant=1))
+        writing.now.places.append(Place(instant=1))
 
     assert asked(view_of(copy)) == (False, "STALE", False)
 
@@ -193,6 +193,23 @@ def test_only_the_service_knows_of_a_number_that_has_no_record(copy: Copy) -> No
     assert (fresh.allow, fresh.valid_until) == (True, end)
     assert unknown == (False, "ASK_HTTP", False)
     assert view.decide(SHOP, "+32470000001", "calls", "phone").allow is False
+
+
+def test_a_do_not_call_register_is_as_fresh_as_on_the_partition_furthest_behind(copy: Copy) -> None:
+    number, calls = "+32470000001", {"calls": {"phone": yes("LEGITIMATE_INTEREST", needs_dnc="be-dncm")}}
+    later = snapshot(NOW + timedelta(days=1), version=2)
+    with copy.writing() as writing:
+        writing.now.places.append(Place(instant=writing.now.instant))
+    apply(copy, address(number, calls, type="phone"), later)
+    apply(copy, snapshot(NOW), q=1)
+    view = view_of(copy)
+    behind = asked(view, number, "calls", "phone")
+    apply(copy, later, q=1)
+    caught_up = asked(view, number, "calls", "phone")
+    apply(copy, snapshot(NOW), q=1)
+
+    assert behind == (False, "DNC_STALE", True)
+    assert caught_up == asked(view, number, "calls", "phone") == (True, "LEGITIMATE_INTEREST", True)
 
 
 @pytest.mark.parametrize("name", [b"rows", b"meta", b"templates", b"defaults"])

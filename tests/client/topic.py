@@ -68,16 +68,16 @@ def watermark(instant: datetime = NOW, seq: int = 1) -> tuple[bytes, bytes]:
     return suppression.WATERMARK_KEY, suppression.watermark_record(instant, seq, 1)
 
 
-def snapshot(until: datetime) -> tuple[bytes, bytes]:
-    value = {"snapshot_at": until - timedelta(days=7), "valid_until": until}
+def snapshot(until: datetime, version: int = 1) -> tuple[bytes, bytes]:
+    value = {"register": "be-dncm", "snapshot_at": until - timedelta(days=7), "valid_until": until, "version": version}
     return b"!dnc/be-dncm", msgspec.json.encode(value)
 
 
-def apply(copy: Copy, *records: tuple[bytes, bytes | None]) -> None:
-    """Put records into the first partition of a copy."""
+def apply(copy: Copy, *records: tuple[bytes, bytes | None], q: int = 0) -> None:
+    """Put records into a partition of a copy."""
     with copy.writing() as writing:
         for key, value in records:
-            put(writing, writing.now.places[0], SimpleNamespace(key=key, value=value))
+            put(writing, q, SimpleNamespace(key=key, value=value))
 
 
 def copied(path: Path, *records: tuple[bytes, bytes]) -> Copy:

@@ -6,6 +6,7 @@ Every value carries a checksum over its key and itself, because a bit that tips 
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -23,6 +24,7 @@ CHANGES_KEPT: Final = 1_000_000
 """How many changes back a running campaign can be checked again without asking for everybody."""
 
 _GIB: Final = 2**30
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _HEAD: Final = b"head"
 _PREFIX: Final = struct.Struct(">I")
 _ROW: Final = struct.Struct(">QQII")
@@ -178,8 +180,14 @@ class Reading:
         return {key.decode(): read_defaults(value) for key, value in self._all(b"defaults")}
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """Return how fresh the do-not-call registers are. Raises `DamagedCopyError`."""
-        return {key.decode(): read_snapshot(value) for key, value in self._all(b"dnc")}
+        """Return how fresh the do-not-call registers are, by the partition furthest behind. Raises `DamagedCopyError`.
+
+        A register's record stands behind the answers of its own partition that it changed.
+        """
+        found: dict[str, list[Snapshot]] = {}
+        for key, value in self._all(b"dnc"):
+            found.setdefault(key.decode().partition("/")[2], []).append(read_snapshot(value))
+        return {name: min(some, key=lambda one: one.valid_until or _NEVER) for name, some in found.items()}
 
     def changes(self, after: int) -> Iterator[bytes]:
         """Return the hashes of addresses whose record has changed after a place."""
@@ -248,10 +256,13 @@ class Writing(Reading):
             self._transaction.put(key, _seal(key, value), db=self._dbs[b"defaults"])
             self.now.stamp += 1
 
-    def put_snapshot(self, name: str, value: bytes) -> None:
-        """Keep how fresh a do-not-call register is."""
-        self._transaction.put(name.encode(), _seal(name.encode(), value), db=self._dbs[b"dnc"])
-        self.now.stamp += 1
+    def put_snapshot(self, q: int, name: str, snapshot: Snapshot, value: bytes) -> None:
+        """Keep how fresh a do-not-call register is on one partition, unless a later word is there."""
+        key = f"{q}/{name}".encode()
+        raw = self._transaction.get(key, db=self._dbs[b"dnc"])
+        if raw is None or read_snapshot(_open(key, raw)).version < snapshot.version:
+            self._transaction.put(key, _seal(key, value), db=self._dbs[b"dnc"])
+            self.now.stamp += 1
 
     def sweep(self, limit: int, start: bytes = b"") -> bytes | None:
         """Drop rows of older generations among the next `limit`; return where to go on, None at the end."""

@@ -157,7 +157,7 @@ class Follower:
             for partition, some in found.items():
                 place = writing.now.places[partition.partition]
                 for record in some:
-                    put(writing, place, record)
+                    put(writing, partition.partition, record)
                 if some:
                     place.last_offset, place.last_timestamp = some[-1].offset, some[-1].timestamp
             for place, position in zip(writing.now.places, positions, strict=True):
@@ -178,8 +178,9 @@ async def _knows_again(consumer: AIOKafkaConsumer, partition: TopicPartition, pl
     return not found or found[0].offset != place.last_offset or found[0].timestamp == place.last_timestamp
 
 
-def put(writing: Writing, place: Place, record: ConsumerRecord) -> None:
+def put(writing: Writing, q: int, record: ConsumerRecord) -> None:
     """Put one record of a partition into the copy. Raises `UnreadableRecordError`, `TopicChangedError`."""
+    place = writing.now.places[q]
     key, value = record.key, record.value
     if key is None or value is None:
         # Nobody writes tombstones here; whatever wrote this one, it takes nothing away.
@@ -192,8 +193,7 @@ def put(writing: Writing, place: Place, record: ConsumerRecord) -> None:
     elif key.startswith(records.PURPOSES):
         writing.put_defaults(records.read_defaults(value), value)
     elif key.startswith(records.DNC):
-        records.read_snapshot(value)
-        writing.put_snapshot(key[len(records.DNC) :].decode(), value)
+        writing.put_snapshot(q, key[len(records.DNC) :].decode(), records.read_snapshot(value), value)
     elif not key.startswith(b"!"):
         writing.put_row(records.read_row(value))
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import lmdb
 import msgspec
 
-from consent_ledger.client.copy import Copy, DamagedCopyError, Head, Reading
+from consent_ledger.client.copy import Copy, DamagedCopyError, Head, Reading, StoredRow
 from consent_ledger.client.keys import HashKey
 from consent_ledger.client.records import Defaults, Slot, Snapshot, UnreadableRecordError
 from consent_ledger.domain.decision import ADDRESS_OF
@@ -226,10 +226,15 @@ class LocalView:
 
 
 class _Known(NamedTuple):
-    """What a template answers to a question: the decision, and the place of the instant that ends it, if any."""
+    """What a template answers to a question.
+
+    `ends`: the place of the instant that ends it, if any. `fresh_until`: when the do-not-call register that it needs
+    will be too old (microseconds).
+    """
 
     decision: Decision
-    ends: int | None
+    ends: int | None = None
+    fresh_until: int | None = None
 
 
 class _Question:
@@ -274,13 +279,18 @@ class _Question:
             known = self._known[row.template] = self._learn(reading, row.template)
         if known is None:
             return _PASSING["REGISTER_CHANGED"]
-        decision, ends = known
-        if ends is not None:
-            until = row.instant(ends)
-            decision = Decision(True, decision.reason, decision.reasons, min(until, decision.ends_at or until))  # noqa: FBT003
-        if decision.ends_at is not None and decision.ends_at <= now:
+        if known.ends is None and known.fresh_until is None:
+            return known.decision
+        return self._while_it_lasts(known, row, now)
+
+    def _while_it_lasts(self, known: _Known, row: StoredRow, now: int) -> Decision:
+        if known.fresh_until is not None and known.fresh_until <= now:
+            return _FINAL["DNC_STALE"]
+        until = None if known.ends is None else row.instant(known.ends)
+        if until is not None and until <= now:
             return _PASSING["STALE"]
-        return decision
+        ends_at = min(one for one in (until, known.fresh_until) if one is not None)
+        return msgspec.structs.replace(known.decision, ends_at=ends_at)
 
     def _learn(self, reading: Reading, template: int) -> _Known | None:
         """Find what a template says; a do-not-call snapshot ends its yes for all who have it."""
@@ -288,14 +298,12 @@ class _Question:
         slot = reading.template(template, self._copy_id).get(purpose, {}).get(channel)
         if slot is None:
             return None
-        decision = _decision(slot)
         if not slot.allow or slot.needs_dnc is None:
-            return _Known(decision, slot.valid_until)
+            return _Known(_decision(slot), slot.valid_until if slot.allow else None)
         snapshot = self._snapshots.get(slot.needs_dnc)
         if snapshot is None or snapshot.valid_until is None:
-            return _Known(_FINAL["DNC_STALE"], None)
-        until = micros(snapshot.valid_until)
-        return _Known(Decision(allow=True, reason=slot.reason, reasons=slot.reasons, ends_at=until), slot.valid_until)
+            return _Known(_FINAL["DNC_STALE"])
+        return _Known(_decision(slot), slot.valid_until, micros(snapshot.valid_until))
 
 
 def _decision(said: Answer | Slot) -> Decision:

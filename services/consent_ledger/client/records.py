@@ -70,8 +70,9 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """How fresh the snapshot of a do-not-call register is."""
+    """How fresh the snapshot of a do-not-call register is, as far as one partition goes. `version` rises on each."""
 
+    version: int
     snapshot_at: datetime | None = None
     valid_until: datetime | None = None
 
