@@ -233,14 +233,16 @@ class Life:
         return self._referring("erasure-executed")
 
     def _identifier_changed(self) -> Object:
-        kind = self.chance.choice([kind for kind, _ in self.people])
-        ends = [one for one in PEOPLE if one[0] == kind]
-        old, new = self.chance.choice(ends), self.chance.choice(ends if self._odds(0.9) else PEOPLE)
+        """Change an address, most often the first one; then life goes on at the new one."""
+        old = self.people[0] if self._odds(0.7) else self.chance.choice(PEOPLE)
+        new = self.chance.choice(PEOPLE if self._rarely(0.2) else [one for one in PEOPLE if one[0] == old[0]])
+        if self._odds(0.5):
+            self.people = list(dict.fromkeys((new, *self.people)))
         return {
             "old": {"type": old[0], "value": old[1]},
             "new": {"type": new[0], "value": new[1]},
-            "origin": "data-subject" if self._odds(0.8) else "staff",
-            "verified": self._odds(0.8),
+            "origin": "data-subject" if self._odds(0.75) else "staff",
+            "verified": self._odds(0.75),
         }
 
     def _delivery_failed(self) -> Object:
