@@ -59,6 +59,9 @@ class Life:
         self.focus = chance.choice(register["purposes"])
         self.channel = chance.choice(self.focus["channels"])
         self.people = self._crowd()
+        terms = [one for one in register["purposes"] if one["controller"] == self.focus["controller"]]
+        self.spans = [one[field] for one in terms for field in ("consent_ttl", "inactivity_ttl") if one.get(field)]
+        self.spans = self.spans * 3 + ["P7D", self.chance.choice(TTLS)]
         self.kindness = chance.choice((0.4, 0.7, 0.9))
         self.hostility = chance.choice((0.0, 0.3, 1.0))
         self.now = START
@@ -108,7 +111,7 @@ class Life:
     def _later(self, instant: datetime) -> datetime:
         step = self.chance.choice(STEPS)
         if self._odds(0.2):
-            return times.plus(instant, self.chance.choice(TTLS)) - (TICK if self._odds(0.3) else timedelta())
+            return times.plus(instant, self.chance.choice(self.spans)) - (TICK if self._odds(0.3) else timedelta())
         return instant + step
 
     def _when(self) -> Object:
