@@ -78,11 +78,14 @@ class Trial:
     def ask(self) -> tuple[Object, Decision]:
         """A question about all that is known is answered alike."""
         question = self.life.question()
+        return question, self._answer(question)
+
+    def _answer(self, question: Object) -> Decision:
         decision = self.ledger.answer(question, None)
         expected = self.by_oracle(question, self.known)
         self.answers[decision.reason] += 1
         assert said(decision) == expected, self._difference(question, END_OF_TIME, said(decision), expected)
-        return question, decision
+        return decision
 
     def replay(self) -> None:
         """A question as of an earlier recorded time is answered alike."""
@@ -140,6 +143,8 @@ class Trial:
             ages = document["dnc_registers"] | {decision.needs_dnc: {"max_age": "P900Y"}}
             document = document | {"dnc_registers": ages}
         at = instant(question["at"])
+        for end in self._ends(decision):
+            self._answer(question | {"at": end.isoformat()})
         happened = [one for one in self.known if one.t <= at]
         for later in self._probes(at, decision):
             then = self.by_oracle(question | {"at": later.isoformat()}, happened, document)
@@ -148,10 +153,14 @@ class Trial:
                 f"seed {self.life.seed}: {question} at {later} says {then}, after {decision}; {self.events}"
             )
 
-    def _probes(self, at: datetime, decision: Decision) -> list[datetime]:
+    def _ends(self, decision: Decision) -> set[datetime]:
+        """Give the instants at which a decision says that it may change, and the very last before them."""
         ends = {durations.moment(end) for end in (decision.due, decision.valid_until) if end}
+        return {*ends, *(end - TICK for end in ends)}
+
+    def _probes(self, at: datetime, decision: Decision) -> list[datetime]:
         instants = [one for one in self.life.instants if one > at]
-        found = ends | {*self.chance.sample(instants, min(PROBES, len(instants)))}
+        found = {*self._ends(decision), *self.chance.sample(instants, min(PROBES, len(instants)))}
         return sorted(one for one in found | {one - TICK for one in found} if one >= at)
 
     def _difference(self, question: Object, as_of: datetime, told: Said, expected: Said) -> str:

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from oracle.case import Case, Identifier, about, identifiers
-from oracle.known import Entry, bears, listed
+from oracle.known import Entry, listed
 from oracle.times import END_OF_TIME, article_8_age, birthday, plus
 
 ORIGINS = {"data-subject", "import", "third-party"}
@@ -98,7 +98,7 @@ def _confirmation(case: Case, consent: Entry) -> str | None:
 
 
 def confirms(case: Case, one: Entry, consent: Entry) -> bool:
-    return case.counts(one) and bears(consent, one.body.get("consent_id"), list(case.entries))
+    return case.counts(one) and consent.is_meant_by(one.body.get("consent_id"))
 
 
 def _lifetime(case: Case, consent: Entry) -> str | None:

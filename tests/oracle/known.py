@@ -14,7 +14,7 @@ Decided here, where the text is silent:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,12 +45,16 @@ class Entry:
     """One event, with its order time `t` (6.2)."""
 
     body: Mapping[str, Any]
-    id: str
+    id: str | None
     type: str
     source: str
     occurred: datetime
     recorded: datetime
     t: datetime
+
+    def is_meant_by(self, reference: Any) -> bool:
+        """Is this the event that a reference by id means?"""
+        return self.id is not None and self.id == reference
 
     @property
     def dated_ahead(self) -> bool:
@@ -72,17 +76,17 @@ def certainly_later(permission: Entry, refusal: Entry) -> bool:
 def known(register: Register, events: Sequence[Mapping[str, Any]], as_of: datetime) -> list[Entry]:
     """6.1, 6.3: the events that count, in ledger order, as far as was recorded by `as_of`."""
     admitted = _admitted([entry(event) for event in events if instant(event["recorded_at"]) <= as_of])
-    return [one for one in admitted if not any(_voids(register, other, one, admitted) for other in admitted)]
+    return [one for one in admitted if not any(_voids(register, other, one) for other in admitted)]
 
 
 def _admitted(entries: list[Entry]) -> list[Entry]:
     """6.3: same id, same content: once. Same id, other content: permissive ignored, restrictive counted."""
     admitted: list[Entry] = []
     for one in entries:
-        same_id = [other for other in admitted if other.id == one.id]
+        same_id = [other for other in admitted if other.body["id"] == one.body["id"]]
         repeated = any(_content(other) == _content(one) for other in same_id)
         if not same_id or (one.type in RESTRICTIVE and not repeated):
-            admitted.append(one)
+            admitted.append(replace(one, id=None) if same_id else one)
     return admitted
 
 
@@ -90,14 +94,9 @@ def _content(one: Entry) -> dict[str, Any]:
     return {field: value for field, value in one.body.items() if field != "recorded_at"}
 
 
-def bears(one: Entry, id: Any, entries: list[Entry]) -> bool:
-    """Is this the event that a reference by id means?"""
-    return next((other for other in entries if other.id == id), None) is one
-
-
-def _voids(register: Register, void: Entry, target: Entry, entries: list[Entry]) -> bool:
+def _voids(register: Register, void: Entry, target: Entry) -> bool:
     """6.3: permissive at once; restrictive only what staff typed, by two people, from a source serving all of it."""
-    if void.type != "event-voided" or not bears(target, void.body.get("voids"), entries):
+    if void.type != "event-voided" or not target.is_meant_by(void.body.get("voids")):
         return False
     serves_all = addressed(register, target) <= served_by(register, void.source)
     if target.type in WIDENING:

@@ -59,6 +59,9 @@ class Life:
         self.focus = chance.choice(register["purposes"])
         self.channel = chance.choice(self.focus["channels"])
         self.people = self._crowd()
+        terms = [one for one in register["purposes"] if one["controller"] == self.focus["controller"]]
+        self.spans = [one[field] for one in terms for field in ("consent_ttl", "inactivity_ttl") if one.get(field)]
+        self.spans = self.spans * 3 + ["P7D", self.chance.choice(TTLS)]
         self.kindness = chance.choice((0.4, 0.7, 0.9))
         self.hostility = chance.choice((0.0, 0.3, 1.0))
         self.now = START
@@ -108,7 +111,7 @@ class Life:
     def _later(self, instant: datetime) -> datetime:
         step = self.chance.choice(STEPS)
         if self._odds(0.2):
-            return times.plus(instant, self.chance.choice(TTLS)) - (TICK if self._odds(0.3) else timedelta())
+            return times.plus(instant, self.chance.choice(self.spans)) - (TICK if self._odds(0.3) else timedelta())
         return instant + step
 
     def _when(self) -> Object:
@@ -233,14 +236,16 @@ class Life:
         return self._referring("erasure-executed")
 
     def _identifier_changed(self) -> Object:
-        kind = self.chance.choice([kind for kind, _ in self.people])
-        ends = [one for one in PEOPLE if one[0] == kind]
-        old, new = self.chance.choice(ends), self.chance.choice(ends if self._odds(0.9) else PEOPLE)
+        """Change an address, most often the first one; then life goes on at the new one."""
+        old = self.people[0] if self._odds(0.7) else self.chance.choice(PEOPLE)
+        new = self.chance.choice(PEOPLE if self._rarely(0.2) else [one for one in PEOPLE if one[0] == old[0]])
+        if self._odds(0.5):
+            self.people = list(dict.fromkeys((new, *self.people)))
         return {
             "old": {"type": old[0], "value": old[1]},
             "new": {"type": new[0], "value": new[1]},
-            "origin": "data-subject" if self._odds(0.8) else "staff",
-            "verified": self._odds(0.8),
+            "origin": "data-subject" if self._odds(0.75) else "staff",
+            "verified": self._odds(0.75),
         }
 
     def _delivery_failed(self) -> Object:

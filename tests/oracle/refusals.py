@@ -14,7 +14,7 @@ Decided here, where the text is silent:
 from oracle import known
 from oracle.case import Case
 from oracle.consents import counting
-from oracle.known import Entry, bears, certainly_later, listed
+from oracle.known import Entry, certainly_later, listed
 from oracle.times import instant
 
 CHANNELS = {"email", "phone", "sms", "post", "device", "media", "internal"}
@@ -161,9 +161,7 @@ def _ended(case: Case, refusal: Entry, block: str, fresh: list[Entry]) -> bool:
             return _objection_withdrawn(case, refusal)
         case "ERASURE_REQUESTED", "other f / e":
             return _new_relationship(case, refusal) or any(
-                case.counts(one)
-                and one.body.get("grounds")
-                and bears(refusal, one.body.get("request_id"), list(case.entries))
+                case.counts(one) and one.body.get("grounds") and refusal.is_meant_by(one.body.get("request_id"))
                 for one in case.of("erasure-refused")
             )
         case "ERASED", "other f / e" | "contract" | "vital-interest" | "legal-obligation":
@@ -195,7 +193,7 @@ def _lifts(case: Case, lifting: Entry, refusal: Entry) -> bool:
     informed = lifting.body.get("subject_informed_at")
     return bool(
         case.counts(lifting)
-        and bears(refusal, lifting.body.get("restriction_id"), list(case.entries))
+        and refusal.is_meant_by(lifting.body.get("restriction_id"))
         and informed
         and instant(informed) <= lifting.occurred
     )
@@ -207,7 +205,7 @@ def _assessed(case: Case, refusal: Entry) -> str | None:
         one.body.get("outcome")
         for one in case.of("objection-assessed")
         if case.counts(one)
-        and bears(refusal, one.body.get("objection_id"), list(case.entries))
+        and refusal.is_meant_by(one.body.get("objection_id"))
         and (one.body.get("purposes") is None or case.purpose["id"] in listed(one, "purposes"))
         and (one.body.get("outcome") != "rejected" or _told_why(case, one))
     }

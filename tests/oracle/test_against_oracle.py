@@ -5,7 +5,20 @@ Compared are allow, reason and the set of all reasons; that the answer stays as 
 histories, about 40 s of them on one core; CONSENT_ORACLE_SEED and CONSENT_ORACLE_HISTORIES repeat or lengthen one.
 `poe oracle` compares 100,000.
 
-Found by it: a refusal for other purposes linked nobody at the joint controllers.
+Found by it: a refusal for other purposes linked nobody at the joint controllers; of two do-not-call snapshots of one
+instant the one that arrived last decided.
+
+Seen to fail, each within the first thousands of histories: PT5M not asked across two clocks, or asked on one; exactly
+PT5M taken for later; a tie given to the permission; permissions dated ahead counted, or one by exactly PT5M not;
+order by occurrence alone; a complaint before an objection; the typist approving a voiding, or a stranger voiding
+refusals; a used id with another refusal dropped, with another consent counted; an unknown controller widening
+nothing; the default scope of the group ignored, or used for withdrawals; joint controllers in two sets; an unknown
+purpose beside a known one ignored; withdrawal groups ignored; devices, or shared identifiers, linking; refusals
+marking identifiers shared; identifier_scope ignored; internal marketing kept to the channels named; consent not spent
+by an objection; imports ending refusals; a waiver for one channel lifting all; a rejection without grounds, or before
+one upheld; exempt purposes stopped while an objection is pending; a refusal of erasure reviving marketing; exemption
+from erasure ignored; a confirmation late at exactly P7D; a consent in force at its very end; reports before a birth
+date; the oldest birth date taken; silence running in a relationship; refusals not delivered to joint controllers.
 """
 
 import os

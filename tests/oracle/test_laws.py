@@ -1,0 +1,132 @@
+"""The laws of specification 6.13 over random registers, which `domain.test_decision_laws` asks of one.
+
+Law 2, replay, is every question of the comparison that has an `as_of`; law 6, time, is its waiting. A failure names its
+seed; CONSENT_ORACLE_SEED takes it again.
+
+Seen to fail: of two snapshots of one instant the one that arrived last taken; a waiver for one channel lifting all; an
+event counted for everybody; refusals ended by imports.
+"""
+
+import os
+from random import Random
+from typing import Any
+
+from consent_ledger.domain import register as registers
+from consent_ledger.domain.decision import Decision
+from consent_ledger.domain.scenario import Ledger
+from oracle import lives, times, worlds
+from oracle.lives import Life
+
+SEED = int(os.environ.get("CONSENT_ORACLE_SEED") or Random().randrange(10**9))
+SEEDS = range(SEED, SEED + 60)
+REFUSALS = ("consent-withdrawn", "objection-raised", "complaint-received", "erasure-requested", "erasure-executed",
+            "restriction-placed", "delivery-failed")  # fmt: skip
+Object = dict[str, Any]
+
+
+def _life(seed: int) -> tuple[Object, Life, list[Object]]:
+    """Make a life in which nothing repeats an id: the laws speak of unique events."""
+    chance = Random(seed)
+    document = worlds.register(chance)
+    life = Life(chance, document, seed)
+    events = {event["id"]: event for event in life.history(8)}
+    return document, life, list(events.values())
+
+
+def _ask(document: Object, events: list[Object], questions: list[Object]) -> list[Decision]:
+    ledger = Ledger(registers.compile(document, 1), events)
+    return [ledger.answer(question, None) for question in questions]
+
+
+def _arriving(events: list[Object]) -> list[Object]:
+    """Record everything long after it happened, in this order."""
+    return [
+        event | {"occurred_at": _happened(event), "recorded_at": f"2099-01-01T00:00:{place:02}+00:00"}
+        for place, event in enumerate(events)
+    ]
+
+
+def _happened(event: Object) -> str:
+    return min(times.instant(event["occurred_at"]), times.instant(event["recorded_at"])).isoformat()
+
+
+def test_the_order_of_arrival_changes_no_answer() -> None:
+    for seed in SEEDS:
+        document, life, events = _life(seed)
+        questions = [life.question() for _ in range(6)]
+
+        straight = _ask(document, _arriving(events), questions)
+        shuffled = _ask(document, _arriving(life.chance.sample(events, len(events))), questions)
+
+        assert [one.allow for one in straight] == [one.allow for one in shuffled], seed
+        if len({_happened(event) for event in events}) == len(events):
+            assert [one.reasons for one in straight] == [one.reasons for one in shuffled], seed
+
+
+def test_a_refusal_never_turns_a_no_into_a_yes() -> None:
+    for seed in SEEDS:
+        document, life, events = _life(seed)
+        questions = [life.question() for _ in range(6)]
+        refusal = _refusal(life)
+
+        before, after = _ask(document, events, questions), _ask(document, [*events, refusal], questions)
+
+        assert all(old.allow or not new.allow for old, new in zip(before, after, strict=True)), (seed, refusal)
+
+
+def _refusal(life: Life) -> Object:
+    """Make a refusal by one identifier: by two it would link, and a contact of the one keep the other's clock."""
+    kind = life.chance.choice(REFUSALS)
+    kind_of = {"bounce": "hard"} if kind == "delivery-failed" else {"kind": "direct-marketing", "request_id": "e0"}
+    person = [one | {"shared": False} for one in life._subject(marks=0)[:1]]
+    return {"id": "new", "type": kind, **life._when(), **life._whom(kind), "subject": person, **kind_of}
+
+
+def test_a_consent_opens_nothing_but_what_it_names() -> None:
+    for seed in SEEDS:
+        document, life, events = _life(seed)
+        events = [event for event in events if event["type"] not in ("identifier-changed", "event-voided")]
+        questions = [life.question() for _ in range(6)]
+        consent = {"id": "new", "type": "consent-given", **life._when(), **life._whom("consent-given")}
+        consent |= life._consent_given() | {"subject": life._subject(marks=0)[:1]}
+
+        before, after = _ask(document, events, questions), _ask(document, [*events, consent], questions)
+
+        for question, old, new in zip(questions, before, after, strict=True):
+            assert old.allow or not new.allow or _names(consent, question), (seed, question, consent)
+
+
+def _names(consent: Object, question: Object) -> bool:
+    named = question["purpose"] in consent["purposes"] and question["channel"] in consent["channels"]
+    # The question after silence is about the consent to another purpose.
+    return (
+        question["controller"] in consent["controllers"]
+        and (named or question["purpose"] == "ask")
+        and any(one == consent["subject"][0] for one in question["subject"])
+    )
+
+
+def test_events_of_other_people_change_nothing() -> None:
+    for seed in SEEDS:
+        document, life, events = _life(seed)
+        questions = [life.question() for _ in range(6)]
+        strange = [_of_a_stranger(event) for event in events if event["type"] != "preference-register-imported"]
+
+        alone, among = _ask(document, events, questions), _ask(document, [*events, *strange], questions)
+
+        assert [(one.allow, one.reasons) for one in alone] == [(one.allow, one.reasons) for one in among], seed
+
+
+def _of_a_stranger(event: Object) -> Object:
+    """Give the same event to somebody else."""
+    references = {"id", "consent_id", "objection_id", "restriction_id", "request_id", "voids"}
+    other: Object = {field: f"s-{value}" if field in references else value for field, value in event.items()}
+    if "subject" in other:
+        other["subject"] = [one | {"value": f"x{one['value']}"} for one in other["subject"]]
+    return other | {
+        role: other[role] | {"value": f"x{other[role]['value']}"} for role in ("old", "new") if role in other
+    }
+
+
+def test_the_pools_hold_what_the_laws_speak_of() -> None:
+    assert set(REFUSALS) <= {*lives.PERMITTING, *lives.REFUSING}
