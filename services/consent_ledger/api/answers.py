@@ -12,7 +12,7 @@ from consent_ledger.domain import durations
 from consent_ledger.domain.decision import ADDRESS_OF, decide
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.register import Register
-from consent_ledger.domain.suppression import Answer, Answers, answer, decode_own, default_answers, from_micros
+from consent_ledger.domain.suppression import Answer, Answers, answer, decode_own, default_answers
 from consent_ledger.runtime.keys import address_hash
 from consent_ledger.store.view import StoredRow
 
@@ -186,7 +186,7 @@ def from_dossiers(asked: Asked, ground: Ground, facts: Sequence[Fact]) -> list[S
                 )
             ),
             None if last is None else last.place,
-            None if last is None else from_micros(last.recorded),
+            None if last is None else durations.moment(last.recorded),
         )
         for purpose, channel in asked.pairs
     ]

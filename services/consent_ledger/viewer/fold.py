@@ -12,10 +12,11 @@ from typing import NamedTuple
 from prometheus_client import Counter
 
 from consent_ledger.domain import suppression
+from consent_ledger.domain.durations import moment
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.leaf import micros
 from consent_ledger.domain.register import Register
-from consent_ledger.domain.suppression import from_micros, suppression_key
+from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import view
@@ -67,7 +68,7 @@ class Folder:
         changes = Changes(idents=grouping.new_idents(), merged=grouping.merged())
         for id_, dossier in opened.items():
             due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
-            due_at = None if due is None else from_micros(due)
+            due_at = None if due is None else moment(due)
             changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
         return changes
 
@@ -120,7 +121,7 @@ def _open(
         dossier_ = opened.setdefault(grouping.survivor(home_id), _Open(arrival.controller))
         fact = arrival.fact
         dossier_.facts.append(fact)
-        dossier_.changed_by = (fact.shard, fact.pos, from_micros(fact.recorded))
+        dossier_.changed_by = (fact.shard, fact.pos, moment(fact.recorded))
     for dossier_ in opened.values():
         dossier_.facts = _in_order(dossier_.facts)
     return opened
