@@ -17,7 +17,7 @@ from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import CONTROL_SHARD
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import keys, view
-from consent_ledger.store.view import Changes, Entry, Head, Row
+from consent_ledger.store.view import Changes, Entry, Head, News, Row
 from consent_ledger.viewer.fold import Folder
 from consent_ledger.viewer.horizon import Horizon
 from consent_ledger.viewer.place import Placer
@@ -86,19 +86,20 @@ class Viewer:
             if now - renewed > self._settings.lease_seconds / 4:
                 await view.renew(connection, epoch, self._lease)
                 renewed = now
-            if await view.has_news(connection, self._clock.now()):
+            news = await view.news(connection, self._clock.now())
+            if any(news):
                 async with connection.transaction():
-                    await self._fold(connection, epoch, placer)
+                    await self._fold(connection, epoch, placer, news)
             else:
                 await asyncio.sleep(self._settings.poll_ms / 1000)
 
-    async def _fold(self, connection: Connection, epoch: int, placer: Placer) -> None:
+    async def _fold(self, connection: Connection, epoch: int, placer: Placer, news: News) -> None:
         head = await view.open_head(connection, epoch)
         now = self._clock.now(head.now)
         entries = await self._read(connection, head)
         await self._use_register(connection, head, entries)
         placed = await placer.place(connection, entries, head.applied)
-        revisit = await view.due(connection, now, _DUE_MAX)
+        revisit = await view.due(connection, now, _DUE_MAX) if news.due else []
         revisit += await self._sweep(connection, head)
         folder = Folder(self._register, self._newest_needs(), self._settings.partitions)
         changes = await folder.fold(connection, head, placed.arrivals, revisit, now)
@@ -110,15 +111,14 @@ class Viewer:
 
     async def _read(self, connection: Connection, head: Head) -> list[Entry]:
         """Read the next entries of every shard and move `applied` past them."""
-        heads = await view.heads(connection)
-        head.applied += [0] * (max(heads, default=0) + 1 - len(head.applied))
+        head.applied += [0] * (max(head.heads, default=0) + 1 - len(head.applied))
         ranges = []
-        for shard, next_pos in heads.items():
+        for shard, next_pos in head.heads.items():
             end = min(next_pos, head.applied[shard] + self._settings.fold_max)
             if end > head.applied[shard]:
                 ranges.append((shard, head.applied[shard], end))
                 head.applied[shard] = end
-        return await view.entries(connection, ranges) if ranges else []
+        return await view.entries(connection, ranges)
 
     async def _use_register(self, connection: Connection, head: Head, entries: list[Entry]) -> None:
         """Take a newly loaded register into use: from here on, older decisions on what it changed count as no."""

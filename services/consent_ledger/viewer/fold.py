@@ -20,7 +20,7 @@ from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import view
-from consent_ledger.store.view import Changes, Head, Row, StoredDossier, StoredRow
+from consent_ledger.store.view import Changes, Head, Known, Row, StoredDossier, StoredRow
 
 OVERSIZED = Counter("consent_oversized_dossiers_total", "Folds of a dossier with too many facts, which answers no")
 
@@ -57,14 +57,19 @@ class Folder:
         self, connection: Connection, head: Head, arrivals: Sequence[Arrival], revisit: Iterable[int], now: datetime
     ) -> Changes:
         """Add the facts of arrivals and decide again on every address of the dossiers they touch, and of `revisit`."""
-        known = await view.idents(connection, {hash_ for arrival in arrivals for hash_ in arrival.hashes})
-        grouping = _Grouping(known, head)
+        hashes = {hash_ for arrival in arrivals for hash_ in arrival.hashes}
+        known = await view.known(connection, hashes) if hashes else Known({}, {}, {})
+        grouping = _Grouping(known.idents, head)
         homes = [grouping.join(arrival) for arrival in arrivals]
-        ids = grouping.stored | {grouping.survivor(id_) for id_ in revisit} | set(revisit)
-        stored = await view.dossiers(connection, ids)
+        stored, before = known.dossiers, known.rows
+        others = {grouping.survivor(id_) for id_ in revisit}.union(revisit) - stored.keys()
+        if others:
+            stored |= await view.dossiers(connection, others)
         opened = _open(stored, grouping, arrivals, homes)
         addresses = {id_: _addresses(dossier.facts) for id_, dossier in opened.items()}
-        before = await view.rows(connection, {token for found in addresses.values() for _, token in found})
+        missing = {token for found in addresses.values() for _, token in found} - hashes
+        if missing:
+            before |= await view.rows(connection, missing)
         changes = Changes(idents=grouping.new_idents(), merged=grouping.merged())
         for id_, dossier in opened.items():
             due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
@@ -100,13 +105,14 @@ class Folder:
                 continue
             shard, pos, recorded_at = dossier.changed_by or (stored.shard, stored.pos, stored.recorded_at)  # type: ignore[union-attr]
             head.seq += 1
-            key = suppression_key(dossier.controller, type_, hash_)
+            q = (
+                stored.q
+                if stored
+                else partition_of(suppression_key(dossier.controller, type_, hash_), self._partitions)
+            )
             changes.rows.append(
-                Row(
-                    hash_, dossier.controller, type_, partition_of(key, self._partitions), head.seq,
-                    self._register.version, shard, pos, recorded_at, own,
-                )
-            )  # fmt: skip
+                Row(hash_, dossier.controller, type_, q, head.seq, self._register.version, shard, pos, recorded_at, own)
+            )
         return due
 
 
