@@ -3,7 +3,8 @@
 Seen to fail:
 - the order of the facts, what is certainly later, or what the events say left out of the shape;
 - tokens not told apart, or the asked one not told from the others;
-- a clock whose state is not compared; a clock, or the law of the day, not noted by the rules;
+- clocks whose state, or whose order, is not compared; a clock, or the law of the day, not noted by the rules;
+- clocks that end together given a pattern;
 - a shape for facts of one instant, for a consent with a birth date, for types that start or refer to something.
 """
 
@@ -178,6 +179,32 @@ def test_a_law_that_changed_is_asked_for_the_day_of_each_consent() -> None:
     )
 
     assert _reasons(compiled, before, after) == ["CONSENT", "AGE_UNKNOWN"]
+
+
+def test_the_order_in_which_clocks_run_out_is_compared() -> None:
+    document = world(consent_ttl="P30D")
+    document["purposes"].append(document["purposes"][0] | {"id": "club", "consent_ttl": "P10D"})
+    compiled = register.compile(document, 1)
+    soon, late = (facts_of(consent(), consent(at=on(day), purposes=["club"]), compiled=compiled) for day in (1, 25))
+
+    dues = [own(facts, facts[1].time, compiled=compiled)[1] for facts in (soon, late, soon)]
+
+    assert dues == [durations.after(facts[place].time, ttl) for facts, place, ttl in (
+        (soon, 1, "P10D"), (late, 0, "P30D"), (soon, 1, "P10D"),
+    )]  # fmt: skip
+
+
+def test_clocks_that_end_together_tell_nothing_of_those_that_do_not() -> None:
+    document = world(consent_ttl="P30D")
+    document["purposes"].append(document["purposes"][0] | {"id": "club", "consent_ttl": "P10D"})
+    compiled = register.compile(document, 1)
+    together, soon, late = (
+        facts_of(consent(), consent(at=on(day), purposes=["club"]), compiled=compiled) for day in (20, 19, 21)
+    )
+
+    dues = [own(facts, facts[1].time, compiled=compiled)[1] for facts in (together, soon, together, late)]
+
+    assert dues == [durations.instant(on(day)) for day in (30, 29, 30, 30)]
 
 
 def test_two_facts_of_one_instant_have_no_shape() -> None:

@@ -26,7 +26,7 @@ _ORDERED: Final = REFUSALS | {"consent-given", "delivery-failed", "identifier-ve
 _FIELDS: Final = Fact.__struct_fields__
 # What an event says: the place, the instants and the identifiers come before it, names of staff after it.
 _SAID: Final = slice(_FIELDS.index("identifiers") + 1, _FIELDS.index("entered_by"))
-_INSTANT: Final = re.compile(rb'(?<="since":")(?P<since>[^"]+)|(?<="valid_until":")(?P<end>[^"]+)')
+_INSTANT: Final = re.compile(rb'(?<="since":")[^"]+|(?<="valid_until":")[^"]+')
 
 
 def shape_of(facts: Sequence[Fact], token: Token) -> Shape | None:
@@ -54,11 +54,10 @@ def shape_of(facts: Sequence[Fact], token: Token) -> Shape | None:
 
 
 class _Clock(NamedTuple):
-    """A span that starts with a fact, and whether it was over."""
+    """A span that starts with a fact."""
 
     fact: int
     duration: str
-    is_over: bool
 
     def end(self, facts: Sequence[Fact]) -> int:
         return durations.after(facts[self.fact].time, self.duration)
@@ -67,14 +66,15 @@ class _Clock(NamedTuple):
 class Pattern(NamedTuple):
     """The encoded answers to all histories of one shape, instants left out.
 
-    `slots`: for each instant the fact that it is of, None for the end of the clock that is running.
+    `slots` and `due` are places among the instants of a history: those of its facts, then the ends of the clocks that
+    are `running`, the first to end first.
     """
 
     text: bytes
-    slots: tuple[int | None, ...]
-    clocks: tuple[_Clock, ...]
-    running: _Clock | None
-    is_due: bool
+    slots: tuple[int, ...]
+    due: int | None
+    over: tuple[_Clock, ...]
+    running: tuple[_Clock, ...]
 
     @classmethod
     def of(cls, own: bytes, due: int | None, facts: Sequence[Fact], history: History) -> "Pattern | None":
@@ -82,36 +82,32 @@ class Pattern(NamedTuple):
         places = {fact.time: place for place, fact in enumerate(facts)}
         if history.is_dated or any(start not in places for start, _ in history.clocks):
             return None
-        clocks = [
-            _Clock(places[start], duration, is_over=durations.after(start, duration) <= history.at)
-            for start, duration in history.clocks
-        ]
-        running = [clock for clock in clocks if not clock.is_over]
-        slots = [
-            places.get(durations.instant(found["since"].decode())) if found["since"] else None
-            for found in _INSTANT.finditer(own)
-        ]
-        if len(running) > 1 or (None in slots and not running):
-            return None
-        pattern = cls(
-            text=_INSTANT.sub(b"%b", own.replace(b"%", b"%%")),
-            slots=tuple(slots),
-            clocks=tuple(clocks),
-            running=running[0] if running else None,
-            is_due=due is not None,
+        ends = sorted(
+            (durations.after(start, duration), _Clock(places[start], duration)) for start, duration in history.clocks
         )
-        # A pattern that does not give its own answer again has left out something else.
-        return pattern if pattern.answer(facts, history.at) == (own, due) else None
+        running = tuple(clock for end, clock in ends if end > history.at)
+        places |= {clock.end(facts): place for place, clock in enumerate(running, len(facts))}
+        found = [places.get(durations.instant(text.decode())) for text in _INSTANT.findall(own)]
+        slots = tuple(place for place in found if place is not None)
+        is_clear = len(places) == len(facts) + len(running)
+        if not is_clear or len(slots) < len(found) or (due is not None and due not in places):
+            return None
+        return cls(
+            text=_INSTANT.sub(b"%b", own.replace(b"%", b"%%")), slots=slots, due=None if due is None else places[due],
+            over=tuple(clock for end, clock in ends if end <= history.at), running=running,
+        )  # fmt: skip
 
     def answer(self, facts: Sequence[Fact], at: int) -> tuple[bytes, int | None] | None:
         """Give the answer to a history of this shape, and when it is due; None where the clocks stand otherwise."""
-        for clock in self.clocks:
-            if (clock.end(facts) <= at) is not clock.is_over:
+        if any(clock.end(facts) > at for clock in self.over):
+            return None
+        instants = [fact.time for fact in facts]
+        last = at
+        for clock in self.running:
+            end = clock.end(facts)
+            if end <= last:
                 return None
-        end = 0 if self.running is None else self.running.end(facts)
-        texts: dict[int | None, bytes] = {}
-        for slot in self.slots:
-            if slot not in texts:
-                instant = end if slot is None else facts[slot].time
-                texts[slot] = durations.rfc3339(durations.moment(instant)).encode()
-        return self.text % tuple([texts[slot] for slot in self.slots]), end if self.is_due else None
+            instants.append(end)
+            last = end
+        texts = {slot: durations.rfc3339(durations.moment(instants[slot])).encode() for slot in set(self.slots)}
+        return self.text % tuple([texts[slot] for slot in self.slots]), None if self.due is None else instants[self.due]
