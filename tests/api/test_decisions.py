@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from api.served import Api, question, served
 from builders import email, given, linked, objected, withdrawn
-from consent_ledger.domain.suppression import rfc3339
+from consent_ledger.domain.durations import rfc3339
 from running import Installation
 
 Address = Callable[[], str]

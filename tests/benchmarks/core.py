@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.traffic import LETTERS, consent, objection, withdrawal
+from benchmarks.traffic import LETTERS, Letter, consent, objection, withdrawal
 from consent_ledger.cli.register import shipped
 from consent_ledger.domain import events, leaf, suppression
 from consent_ledger.domain import register as registers
@@ -37,6 +37,8 @@ _TOKEN: Final = bytes(32)
 _NOW: Final = datetime(2026, 11, 22, tzinfo=UTC)
 _REPEATS: Final = 5
 _HISTORIES: Final = (1, 4, 20)
+_WIDE_HISTORIES: Final = (1, 2, 5, 20, 200)
+_ASKED: Final[dict[str, Any]] = {"controller": "shop", "type": "email", "token": _TOKEN, "at": micros(_NOW)}
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print data instead of a table")
     costs = [
         Cost(step=step, case=case, microseconds=_cost(call))
-        for step, case, call in (*_recorder(), *_viewer(), *_relay())
+        for step, case, call in (*_recorder(), *_viewer(), *_relay(), *_wide())
     ]
     if parser.parse_args().json:
         sys.stdout.buffer.write(msgspec.json.encode(costs) + b"\n")
@@ -196,6 +198,53 @@ def _decide_own(register: Register, facts: Sequence[Fact]) -> tuple[bytes, int |
     return suppression.decide_own(
         register, facts, controller=_LETTER.controller, type="email", token=_TOKEN, at=micros(_NOW)
     )
+
+
+# -- the decision core at a register of many purposes
+
+
+def _wide() -> Iterator[Step]:
+    """Fold one more event into a stored history and decide what it changed, at 20 purposes of 3 channels."""
+    register = registers.compile(_wide_document(), 1)
+    letter = Letter("shop", "purpose-0")
+    messages = [consent(letter, _ADDRESS, 1), withdrawal(letter, _ADDRESS)]
+    for length in _WIDE_HISTORIES:
+        facts = [_fact(messages[pos % 2], pos) for pos in range(length)]
+        yield "fold, 20 x 3", f"{length} before", _folding(register, facts, _fact(messages[length % 2], length))
+        refusal = _fact(objection(letter, _ADDRESS), length)
+        yield "fold, 20 x 3", f"{length} before, objection", _folding(register, facts, refusal)
+        # Two facts of one instant have no shape, so that all is decided.
+        undecided = [*facts, msgspec.structs.replace(refusal, time=facts[-1].time)]
+        yield "decide all, 20 x 3", f"{length} before, objection", _deciding(register, undecided)
+
+
+def _wide_document() -> dict[str, Any]:
+    purposes = [
+        {
+            "controller": "shop", "id": f"purpose-{number}", "basis": "consent", "direct_marketing": True,
+            "channels": ["email", "internal", "media"], "min_text_version": 1 + number % 2,
+            "double_opt_in": number % 10 == 1, "consent_ttl": ["P3Y", None, "P1Y", None][number % 4],
+        }
+        for number in range(20)
+    ]  # fmt: skip
+    return {
+        "controllers": {"shop": {"country": "BE"}}, "purposes": purposes,
+        "sources": {"web:shop": {"controllers": ["shop"]}},
+    }  # fmt: skip
+
+
+def _folding(register: Register, facts: Sequence[Fact], more: Fact) -> Callable[[], Any]:
+    stored = Dossier(tuple(facts)).dumps()
+
+    def fold() -> Any:
+        after = [*Dossier.loads(stored).facts, more]
+        return suppression.decide_own(register, after, **_ASKED), Dossier(tuple(after)).dumps()
+
+    return fold
+
+
+def _deciding(register: Register, facts: Sequence[Fact]) -> Callable[[], Any]:
+    return lambda: suppression.decide_own(register, facts, **_ASKED)
 
 
 # -- relay

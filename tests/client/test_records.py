@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_ledger.client.records import UnreadableRecordError, read_row, read_template, to_micros
-from consent_ledger.domain.suppression import Answer, rfc3339
+from consent_ledger.domain.durations import rfc3339
+from consent_ledger.domain.suppression import Answer
 
 instants = st.datetimes(datetime(2001, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC)).map(rfc3339)  # noqa: DTZ001
 reasons = st.sampled_from(["CONSENT", "OBJECTION_DM", 'a"since":"x', "é\\"])

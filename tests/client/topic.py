@@ -14,6 +14,7 @@ from consent_ledger.client.copy import Copy
 from consent_ledger.client.follower import complete, put
 from consent_ledger.domain import register as registers
 from consent_ledger.domain import suppression
+from consent_ledger.domain.durations import rfc3339
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.suppression import Answer
 
@@ -36,12 +37,12 @@ REGISTER: Register = registers.compile(DOCUMENT, 1)
 
 
 def yes(reason: str = "CONSENT", *, until: datetime | None = None, needs_dnc: str | None = None) -> Answer:
-    end = None if until is None else suppression.rfc3339(until)
+    end = None if until is None else rfc3339(until)
     return Answer(allow=True, reason=reason, reasons=(reason,), valid_until=end, needs_dnc=needs_dnc)
 
 
 def no(reason: str) -> Answer:
-    since = suppression.rfc3339(NOW - timedelta(days=1))
+    since = rfc3339(NOW - timedelta(days=1))
     return Answer(allow=False, reason=reason, reasons=(reason,), since=since)
 
 

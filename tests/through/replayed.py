@@ -81,7 +81,7 @@ async def replay(home: Installation) -> Replayed:
     try:
         with suppress(_RolledBackError):
             async with connection.transaction():
-                heads = await view.heads(connection)
+                heads = {shard: place[1] for shard, place in (await view.recorded(connection)).items()}
                 entries = await view.entries(connection, [(shard, 0, end) for shard, end in heads.items()])
                 version = max((entry.register_version for entry in entries), default=0)
                 register = registers.compile(await view.register(connection, version), version)

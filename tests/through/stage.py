@@ -68,7 +68,7 @@ class Stage:
 
     async def _has_settled(self) -> bool:
         untold = await self.home.fetch("SELECT FROM dnc_snapshot WHERE state = 'active' AND NOT announced")
-        return not untold and not await view.has_news(self.home.superuser, self.home.clock)
+        return not untold and not any(await view.news(self.home.superuser, self.home.clock))
 
     async def _is_read(self) -> bool:
         rows = await self.home.fetch(

@@ -7,7 +7,7 @@ Seen to fail:
 - merging without taking over the facts of one side: its refusal is forgotten;
 - `merge_idents` left out: a later refusal by the absorbed address does not reach the other;
 - an event put into the dossier of what it refers to without its own identifiers: the fold fails for ever;
-- the check against `due_at` left out of `has_news`: a week's consent never ends.
+- the check against `due_at` left out of `news`: a week's consent never ends.
 """
 
 from collections.abc import Callable

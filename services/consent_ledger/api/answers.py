@@ -15,7 +15,7 @@ from consent_ledger.domain.explain import Explanation, explain, explain_reason
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
-from consent_ledger.domain.suppression import Answer, Answers, answer, decode_own, default_answers, from_micros
+from consent_ledger.domain.suppression import Answer, Answers, answer, decode_own, default_answers
 from consent_ledger.store.view import StoredRow
 
 FACTS_MAX: Final = 1000
@@ -189,7 +189,7 @@ def from_dossiers(
         return refuse(asked, "UNAVAILABLE")
     last = max(facts, key=lambda fact: (fact.recorded, fact.place), default=None)
     place = None if last is None else last.place
-    recorded_at = None if last is None else from_micros(last.recorded)
+    recorded_at = None if last is None else durations.moment(last.recorded)
     said = []
     for purpose, channel in asked.pairs:
         at = ground.now if asked.at is None else asked.at

@@ -19,9 +19,9 @@ from consent_ledger.api.questions import Question
 from consent_ledger.domain import durations
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.decision import CallRegisters
+from consent_ledger.domain.durations import moment
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.register import Register
-from consent_ledger.domain.suppression import from_micros
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
@@ -171,7 +171,7 @@ class Decisions:
             raise ProblemError(422, "invalid", "as_of is later than anything that is known")
         version = past.register_version
         if version is None:
-            version = await snapshot.register_version_at(from_micros(past.instant))
+            version = await snapshot.register_version_at(moment(past.instant))
         rules = await _rules(connection, self._keks, version)
         prepared = _prepare(asked, rules, explain=explain)
         said = [answers.refuse(one, "NO_ADDRESS") if one.addresses is None else None for one in prepared]

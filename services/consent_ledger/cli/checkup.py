@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from consent_ledger.cli.topics import difference_data
 from consent_ledger.domain import durations
 from consent_ledger.domain import register as registers
-from consent_ledger.domain.suppression import from_micros
+from consent_ledger.domain.durations import moment
 from consent_ledger.runtime import topics
 from consent_ledger.runtime.keys import KeyFile, KeyUnavailableError
 from consent_ledger.runtime.postgres import Connection, connect
@@ -210,7 +210,7 @@ async def _look_at_call_registers(checkup: Checkup, connection: Connection) -> N
             checkup.dnc.append({"register": name, "snapshot_at": None})
             checkup.warnings.append(f"{name} was never imported, so nobody is called: `consent import dnc`")
             continue
-        stale_at = from_micros(durations.after(durations.instant(snapshot.snapshot_at), max_age))
+        stale_at = moment(durations.after(durations.instant(snapshot.snapshot_at), max_age))
         without = [one for one in callers if (name, one) not in steps or steps[name, one][-1].snapshot != snapshot.id]
         checkup.dnc.append(
             {

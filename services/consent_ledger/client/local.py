@@ -15,10 +15,11 @@ from consent_ledger.client.copy import Copy, DamagedCopyError, Head, Reading, St
 from consent_ledger.client.keys import HashKey
 from consent_ledger.client.records import Defaults, Slot, Snapshot, UnreadableRecordError
 from consent_ledger.domain.decision import ADDRESS_OF
+from consent_ledger.domain.durations import moment
 from consent_ledger.domain.errors import IdentifierError
 from consent_ledger.domain.identifiers import normalise
 from consent_ledger.domain.leaf import micros
-from consent_ledger.domain.suppression import Answer, from_micros
+from consent_ledger.domain.suppression import Answer
 
 MAX_STALENESS_SECONDS: Final = 60.0
 _MICROS: Final = 1_000_000
@@ -42,7 +43,7 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def valid_until(self) -> datetime | None:
         """When this yes ends by time alone."""
-        return None if self.ends_at is None else from_micros(self.ends_at)
+        return None if self.ends_at is None else moment(self.ends_at)
 
     def __bool__(self) -> bool:
         return self.allow

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from consent_ledger.domain import durations
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.reasons import PRECEDENCE
 from consent_ledger.domain.register import Purpose
@@ -51,8 +52,28 @@ class Case:
         """Put a code, and the facts that cause it, against the use."""
         self.against.setdefault(code, []).extend(facts)
 
+    def end_of(self, start: int, duration: str) -> int:
+        """Give the end of a span that starts with a fact; the answer may change there by time alone."""
+        self.standing.history.clocks.add((start, duration))
+        end = durations.after(start, duration)
+        self._wait(end)
+        return end
+
     def wait_for(self, instant: int) -> None:
-        """Note an instant at which the answer may change by time alone."""
+        """Note any other instant at which the answer may change by time alone."""
+        self.rest_on_date()
+        self._wait(instant)
+
+    def wait_like(self, other: "Case") -> None:
+        """Note that the answer may change when that of another case does."""
+        if other.next is not None:
+            self._wait(other.next)
+
+    def rest_on_date(self) -> None:
+        """Note that the answer rests on the calendar, and not just on the order of the facts."""
+        self.standing.history.is_dated = True
+
+    def _wait(self, instant: int) -> None:
         if instant > self.now and (self.next is None or instant < self.next):
             self.next = instant
 

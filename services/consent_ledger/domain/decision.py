@@ -105,10 +105,27 @@ def decide_address(
     What is recorded has happened: no clock that lags behind the ledger's can hide an entry. Purposes that nothing in
     the dossier can touch keep the answer of `defaults`, as the same objects.
     """
-    plan = _plan(register, controller, type)
-    decisions = dict(plan.defaults)
+    history = history_of(register, facts, controller=controller, at=at, dnc=dnc)
+    return {**defaults(register, controller, type), **decide_touched(history, type=type, token=token)}
+
+
+def history_of(
+    register: Register,
+    facts: Sequence[Fact],
+    *,
+    controller: str,
+    at: datetime | int,
+    dnc: CallRegisters | None = None,
+) -> History:
+    """Give the history from which the record of an address is decided: everything known, at `at` or later."""
     instant = max(durations.instant(at), max((fact.recorded for fact in facts), default=0))
-    history = History(register, facts, controller, at=instant, as_of=durations.NEVER, dnc=dnc)
+    return History(register, facts, controller, at=instant, as_of=durations.NEVER, dnc=dnc)
+
+
+def decide_touched(history: History, *, type: str, token: Token) -> dict[Pair, Decision]:
+    """Decide, of what the record of one address holds, all that its history can touch; the rest has its default."""
+    plan = _plan(history.register, history.controller, type)
+    decisions: dict[Pair, Decision] = {}
     touched = _touched(history, plan)
 
     def conclude_pair(purpose: Purpose, channel: str) -> Decision:
@@ -119,7 +136,7 @@ def decide_address(
         for purpose, channel in plan.pairs_of.get(name, ()):
             decisions[name, channel] = conclude_pair(purpose, channel)
     for alike in plan.alike:
-        if touched.everything or (touched.clocks and alike.has_clock) or (dnc is not None and alike.has_dnc):
+        if touched.everything or (touched.clocks and alike.has_clock) or (history.dnc and alike.has_dnc):
             purposes = [purpose for purpose in alike.purposes if purpose.id not in touched.names]
             if purposes:
                 decision = conclude_pair(purposes[0], alike.channel)

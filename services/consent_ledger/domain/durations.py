@@ -45,6 +45,12 @@ def moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
+def rfc3339(moment: datetime) -> str:
+    """Write an instant in UTC as readers get it; milliseconds, or microseconds where there are any."""
+    text = moment.isoformat(timespec="microseconds" if moment.microsecond % 1000 else "milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Duration:
     """Read an ISO 8601 duration. Raises `DurationError`."""

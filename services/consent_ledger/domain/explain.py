@@ -12,12 +12,12 @@ import msgspec
 from consent_ledger.domain import durations, remedies
 from consent_ledger.domain.case import SUBJECT, Case
 from consent_ledger.domain.decision import ADDRESS_OF, CallRegisters, Decision, conclude, decide, judge
+from consent_ledger.domain.durations import moment, rfc3339
 from consent_ledger.domain.facts import SKEW, Fact, Token
 from consent_ledger.domain.reasons import RULES
 from consent_ledger.domain.register import REFUSALS, Register, addressed
 from consent_ledger.domain.remedies import By
 from consent_ledger.domain.standing import History, Refusal, certainly_later
-from consent_ledger.domain.suppression import from_micros, rfc3339
 
 _GATES: Final = {
     "UNKNOWN_CONTROLLER": "Only a register with this controller would change the answer.",
@@ -201,8 +201,8 @@ class _Explained:
 
     def _entry(self, fact: Fact, notes: Iterable[str]) -> Entry:
         return Entry(
-            shard=fact.shard, position=fact.pos, type=fact.type, time=rfc3339(from_micros(fact.time)),
-            recorded_at=rfc3339(from_micros(fact.recorded)), notes=tuple(notes),
+            shard=fact.shard, position=fact.pos, type=fact.type, time=rfc3339(moment(fact.time)),
+            recorded_at=rfc3339(moment(fact.recorded)), notes=tuple(notes),
             source=fact.source if fact.source in self._case.standing.register.sources else None,
         )  # fmt: skip
 
@@ -281,7 +281,7 @@ def _span(micros: int) -> str:
 
 
 def _instant(instant: int | None) -> str | None:
-    return None if instant is None else rfc3339(from_micros(instant))
+    return None if instant is None else rfc3339(moment(instant))
 
 
 def _written(change: remedies.Change) -> Change:

@@ -74,9 +74,9 @@ def _adult(case: Case) -> None:
             case.object("MINOR", *case.standing.reports)
         return
     adult = durations.birthday(birth_day, _ADULT_YEARS)
+    case.wait_for(adult)
     if case.now < adult:
         case.object("MINOR", *case.standing.birth_days)
-        case.wait_for(adult)
 
 
 def _silence(case: Case, ttl: str) -> None:
@@ -84,8 +84,10 @@ def _silence(case: Case, ttl: str) -> None:
     started: int | None = None
     running = False
     for time, what in sorted(_clock_events(case)):
-        if what == _CONTACTED and not running and started is not None and time >= durations.after(started, ttl):
-            continue
+        if what == _CONTACTED and not running and started is not None:
+            case.rest_on_date()
+            if time >= durations.after(started, ttl):
+                continue
         running = what == _STARTED or (running and what != _ENDED)
         started = time
     if running:
@@ -93,8 +95,7 @@ def _silence(case: Case, ttl: str) -> None:
     if started is None:
         case.object("RETENTION_UNPROVEN")
         return
-    expiry = durations.after(started, ttl)
-    case.wait_for(expiry)
+    expiry = case.end_of(started, ttl)
     if case.now >= expiry:
         case.silent_since = expiry
         case.object("INACTIVE_EXPIRED")
@@ -110,8 +111,7 @@ def _clock_events(case: Case) -> list[tuple[int, int]]:
 
 def ask_again(case: Case, underlying: Case) -> None:
     """Allow the one question after silence: only if nothing but silence stands in the way, once, within P30D."""
-    if underlying.next is not None:
-        case.wait_for(underlying.next)
+    case.wait_like(underlying)
     reason = underlying.reason
     if reason is None:
         case.object("REPERMISSION_NOT_DUE")

@@ -6,11 +6,13 @@ Consent: rows K1 to K20. Minors: rows M1 to M6 and M8 to M10.
 from typing import Final
 
 from consent_ledger.domain import durations
-from consent_ledger.domain.ages import age_of_consent
+from consent_ledger.domain.ages import age_of_consent, has_changed
 from consent_ledger.domain.case import SUBJECT, Case
 from consent_ledger.domain.facts import Fact
-from consent_ledger.domain.identity import CONFIRMATION_WINDOW, in_window
+from consent_ledger.domain.identity import in_window
 
+_CONFIRMATION_OVER: Final = "P7DT0.000001S"
+"""The first instant at which a double opt-in can no longer be confirmed."""
 _ORIGINS: Final = frozenset({SUBJECT, "import", "third-party"})
 _MECHANISMS: Final = frozenset(
     {"unticked-checkbox", "button", "toggle", "signature", "recorded-call", "double-opt-in", "preference-centre"}
@@ -67,6 +69,7 @@ def _age(case: Case, consent: Fact) -> str | None:
         return None
     born = newest_birth_day(case) if standing.birth_days else consent.birth_day
     if born is not None:
+        case.rest_on_date()
         return "MINOR" if consent.time < durations.birthday(born, _limit(case, consent)) else None
     if consent.declared_min_age is not None:
         return None if consent.declared_min_age >= _limit(case, consent) else "AGE_UNKNOWN"
@@ -78,8 +81,10 @@ def _limit(case: Case, consent: Fact) -> int:
     policy = case.terms.min_age or 0
     if not case.terms.iss:
         return policy
-    day = durations.moment(consent.time).date()
-    return max(policy, age_of_consent(consent.country or case.terms.country, day))
+    country, day = consent.country or case.terms.country, durations.moment(consent.time).date()
+    if has_changed(country):
+        case.rest_on_date()
+    return max(policy, age_of_consent(country, day))
 
 
 def newest_birth_day(case: Case) -> int | None:
@@ -92,10 +97,12 @@ def _confirmation(case: Case, consent: Fact) -> str | None:
     """Ask for the second step of a double opt-in, from the instant of the consent to P7D after it (Art. 7(1))."""
     if not case.terms.double_opt_in:
         return None
-    if any(in_window(consent, one) for one in case.standing.confirmations.get(consent.event_id, ())):
-        return None
-    over = consent.time + CONFIRMATION_WINDOW + 1
-    case.wait_for(over)
+    confirmations = case.standing.confirmations.get(consent.event_id)
+    if confirmations:
+        case.rest_on_date()
+        if any(in_window(consent, one) for one in confirmations):
+            return None
+    over = case.end_of(consent.time, _CONFIRMATION_OVER)
     return "CONSENT_PENDING" if case.now < over else "CONFIRMATION_EXPIRED"
 
 
@@ -103,6 +110,5 @@ def _expiry(case: Case, consent: Fact) -> str | None:
     """Let a consent end at its age (storage limitation, Art. 5(1)(e))."""
     if case.terms.consent_ttl is None:
         return None
-    end = durations.after(consent.time, case.terms.consent_ttl)
-    case.wait_for(end)
+    end = case.end_of(consent.time, case.terms.consent_ttl)
     return "CONSENT_EXPIRED" if case.now >= end else None

@@ -46,9 +46,13 @@ class Elsewhere(NamedTuple):
 
 
 class History:
-    """The facts of a dossier that count at one instant, as of one time of recording, for one controller."""
+    """The facts of a dossier that count at one instant, as of one time of recording, for one controller.
 
-    __slots__ = ("_standings", "as_of", "at", "controller", "dnc", "register", "seen", "shared")
+    `clocks` are the spans that answers from it have asked about: the instant each starts from, and its length.
+    `is_dated`: an answer also rests on the calendar in another way.
+    """
+
+    __slots__ = ("_standings", "as_of", "at", "clocks", "controller", "dnc", "is_dated", "register", "seen", "shared")
 
     def __init__(
         self,
@@ -67,6 +71,8 @@ class History:
         self.dnc = dnc or {}
         self.seen = identity.seen(register, facts, at, as_of)
         self.shared = identity.shared(register, controller, self.seen)
+        self.clocks: set[tuple[int, str]] = set()
+        self.is_dated = False
         self._standings: dict[tuple[object, ...], Standing] = {}
 
     def standing(self, asked: Sequence[Token], address: Token | None, joint: frozenset[str]) -> "Standing":

@@ -6,23 +6,26 @@ it is the default of the register version under which the row was made.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
 
-from consent_ledger.domain.decision import CallRegisters, Decision, decide_address, defaults
+from consent_ledger.domain.decision import CallRegisters, Decision, decide_touched, defaults, history_of
+from consent_ledger.domain.durations import moment, rfc3339
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.register import Register
+from consent_ledger.domain.shape import Pattern, Shape, shape_of
+from consent_ledger.domain.standing import History
 
 PURPOSES = "!purposes"
 CALL_REGISTER = "!dnc"
 WATERMARK_KEY = b"!watermark"
 
-TYPES = ("email", "phone", "postal", "device", "customer_no", "account_id")
+_PATTERNS_MAX = 2000
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TYPES = ("email", "phone", "postal", "device", "customer_no", "account_id")
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,17 +44,6 @@ Answers: TypeAlias = dict[str, dict[str, Answer]]
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(Answers).decode
-
-
-def from_micros(instant: int) -> datetime:
-    """The instant that is so many microseconds after 1970 UTC."""
-    return _EPOCH + timedelta(microseconds=instant)
-
-
-def rfc3339(instant: datetime) -> str:
-    """Write an instant as readers get it; milliseconds, or microseconds where there are any."""
-    text = instant.isoformat(timespec="microseconds" if instant.microsecond % 1000 else "milliseconds")
-    return text.removesuffix("+00:00") + "Z"
 
 
 def suppression_key(controller: str, type: str, hash_: bytes) -> bytes:
@@ -95,8 +87,8 @@ def answer(decision: Decision) -> Answer:
         allow=decision.allow,
         reason=decision.reason,
         reasons=decision.reasons,
-        since=None if decision.since is None else rfc3339(from_micros(decision.since)),
-        valid_until=None if decision.valid_until is None else rfc3339(from_micros(decision.valid_until)),
+        since=None if decision.since is None else rfc3339(moment(decision.since)),
+        valid_until=None if decision.valid_until is None else rfc3339(moment(decision.valid_until)),
         needs_dnc=decision.needs_dnc,
     )
 
@@ -115,11 +107,34 @@ def decide_own(
 
     Also returns the next instant (microseconds) at which time alone may change any of its answers, None if never.
     """
+    # A snapshot of a do-not-call register says something of each number.
+    shape = None if dnc else shape_of(facts, token)
+    patterns = _patterns(register, controller, type)
+    if shape is not None and (pattern := patterns.get(shape)) is not None:
+        known = pattern.answer(facts, max([at, *[fact.recorded for fact in facts]]))
+        if known is not None:
+            return known
+    history = history_of(register, facts, controller=controller, at=at, dnc=dnc)
+    own, due = encode_touched(history, type, token)
+    if shape is not None and (pattern := Pattern.of(own, due, facts, history)) is not None:
+        if len(patterns) >= _PATTERNS_MAX:
+            patterns.clear()
+        patterns[shape] = pattern
+    return own, due
+
+
+@lru_cache(maxsize=256)
+def _patterns(_register: Register, _controller: str, _type: str) -> dict[Shape, Pattern]:
+    return {}
+
+
+def encode_touched(history: History, type: str, token: bytes) -> tuple[bytes, int | None]:
+    """Decide on one address and encode, for `decide_own`, whatever has been decided before."""
+    register, controller = history.register, history.controller
     usual, usual_answers = defaults(register, controller, type), default_answers(register, controller, type)
     own: Answers = {}
     due: int | None = None
-    decisions = decide_address(register, facts, controller=controller, type=type, token=token, at=at, dnc=dnc)
-    for pair, decision in decisions.items():
+    for pair, decision in decide_touched(history, type=type, token=token).items():
         if decision is usual[pair]:
             continue
         if decision.due is not None and (due is None or decision.due < due):

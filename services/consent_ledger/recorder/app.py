@@ -257,10 +257,8 @@ class Recorder:
         if len(parts) < 2 or any(part.shard.shard == CONTROL_SHARD or not part.records for part in parts):  # noqa: PLR2004
             return False
         connection = await self._connected()
-        batches = []
-        for part in parts:
-            drafts, rejected = await self._preparer.prepare(connection, part.shard.shard, part.records)
-            batches.append(self._batch(part, drafts, rejected, {}))
+        prepared = await self._preparer.prepare_all(connection, {part.shard.shard: part.records for part in parts})
+        batches = [self._batch(part, *made, {}) for part, made in zip(parts, prepared, strict=True)]
         try:
             with APPEND_SECONDS.time():
                 await ledger.append_all(connection, batches, self._clock, self._lease)

@@ -94,8 +94,20 @@ class Preparer:
         self, connection: Connection, shard: int, records: Sequence[Record]
     ) -> tuple[list[Draft], list[Quarantined]]:
         """Make drafts of what can be an entry, and keep the rest as it came. Order of offsets is kept in both."""
-        decoded = [self._decode(shard, record) for record in records]
-        await self._fetch_persons(connection, decoded)
+        (prepared,) = await self.prepare_all(connection, {shard: records})
+        return prepared
+
+    async def prepare_all(
+        self, connection: Connection, records: Mapping[int, Sequence[Record]]
+    ) -> list[tuple[list[Draft], list[Quarantined]]]:
+        """Prepare the records of several shards; keys of persons are fetched for all of them together."""
+        decoded = [[self._decode(shard, record) for record in found] for shard, found in records.items()]
+        await self._fetch_persons(connection, [item for items in decoded for item in items])
+        return [await self._drafts(connection, items) for items in decoded]
+
+    async def _drafts(
+        self, connection: Connection, decoded: Sequence[_Decoded]
+    ) -> tuple[list[Draft], list[Quarantined]]:
         drafts: list[Draft] = []
         rejected: list[Quarantined] = []
         for item in decoded:

@@ -183,11 +183,10 @@ async def append_all(
     exception leaves the outcome unknown: claim the shards again, their next offsets tell.
     """
     async with connection.transaction():
-        opened = [await _open(connection, batch, clock) for batch in sorted(batches, key=lambda batch: batch.shard)]
+        opened = await _open(connection, sorted(batches, key=lambda batch: batch.shard), clock)
         await _add_entries(connection, opened)
         await _add_rest(connection, opened)
-        for one in opened:
-            await _close(connection, one.batch, one.recorded_at, lease)
+        await _close(connection, opened, lease)
     return [one.recorded_at for one in opened]
 
 
@@ -203,18 +202,23 @@ class _Opened(NamedTuple):
         return enumerate(self.batch.drafts, self.next_pos)
 
 
-async def _open(connection: Connection, batch: Batch, clock: Clock) -> _Opened:
-    loads = any(draft.load for draft in batch.drafts)
-    head = await connection.fetchrow(_SQL["open"], batch.shard, batch.epoch, loads)
-    if head is None:
+async def _open(connection: Connection, batches: Sequence[Batch], clock: Clock) -> list[_Opened]:
+    loads = any(draft.load for batch in batches for draft in batch.drafts)
+    shards, epochs = [batch.shard for batch in batches], [batch.epoch for batch in batches]
+    heads = {head["shard"]: head for head in await connection.fetch(_SQL["open"], shards, epochs, loads)}
+    if len(heads) < len(batches):
         raise FencedError
-    if head["next_offset"] != batch.first_offset:
-        raise MovedError(head["next_offset"])
-    now = clock.now(head["now"])
-    is_due = head["next_register"] is not None and head["next_register"] <= now
-    if is_due or head["register_version"] != batch.register_version:
-        raise RegisterMovedError
-    return _Opened(batch, head["next_pos"], max(now, head["last_recorded_at"]))
+    opened = []
+    for batch in batches:
+        head = heads[batch.shard]
+        if head["next_offset"] != batch.first_offset:
+            raise MovedError(head["next_offset"])
+        now = clock.now(head["now"])
+        is_due = head["next_register"] is not None and head["next_register"] <= now
+        if is_due or head["register_version"] != batch.register_version:
+            raise RegisterMovedError
+        opened.append(_Opened(batch, head["next_pos"], max(now, head["last_recorded_at"])))
+    return opened
 
 
 async def _add_entries(connection: Connection, opened: Sequence[_Opened]) -> None:
@@ -288,15 +292,20 @@ async def _add_rest(connection: Connection, opened: Sequence[_Opened]) -> None:
     await _copy(connection, "hole", [(one.batch.shard, *hole) for one in opened for hole in one.batch.holes])
 
 
-async def _close(connection: Connection, batch: Batch, recorded_at: datetime, lease: timedelta) -> None:
+async def _close(connection: Connection, opened: Sequence[_Opened], lease: timedelta) -> None:
+    columns = zip(*(_place(one.batch, one.recorded_at) for one in opened), strict=True)
+    if await connection.execute(_SQL["close"], lease, *map(list, columns)) != f"UPDATE {len(opened)}":
+        raise FencedError
+
+
+def _place(batch: Batch, recorded_at: datetime) -> tuple[Any, ...]:
+    """How far a shard has come with a batch, and what became of its offsets."""
     last = batch.last
-    done = await connection.execute(
-        _SQL["close"], batch.shard, batch.epoch, batch.first_offset, batch.next_offset, len(batch.drafts),
-        len(batch.duplicates), len(batch.rejected), sum(end - start for start, end in batch.holes), recorded_at, lease,
+    return (
+        batch.shard, batch.epoch, batch.first_offset, batch.next_offset, len(batch.drafts), len(batch.duplicates),
+        len(batch.rejected), sum(end - start for start, end in batch.holes), recorded_at,
         last.offset if last else None, last.timestamp if last else None, last.digest if last else None,
     )  # fmt: skip
-    if done != "UPDATE 1":
-        raise FencedError
 
 
 async def _copy(connection: Connection, table: str, rows: list[tuple[Any, ...]]) -> None:

@@ -29,7 +29,10 @@ RETURNING shard, epoch;
 UPDATE shard_head SET lease_until = '-infinity' WHERE owner = $1;
 
 -- name: open
-SELECT register_version, next_register, next_offset, next_pos, last_recorded_at, now FROM open_shard($1, $2, $3);
+-- Shards come sorted and are locked in that order. One that is missing in the answer is no longer the caller's.
+SELECT b.shard, h.register_version, h.next_register, h.next_offset, h.next_pos, h.last_recorded_at, h.now
+  FROM unnest($1::int[], $2::bigint[]) AS b (shard, epoch)
+ CROSS JOIN LATERAL open_shard(b.shard, b.epoch, $3) AS h;
 
 -- name: add_events
 -- Sorted, so that two recorders with ids in common wait for each other and never in a circle.
@@ -53,12 +56,16 @@ INSERT INTO scheduled_register (event_id, shard, pos, valid_from, recorded_at, d
 VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: close
-UPDATE shard_head
-   SET next_offset = $4, next_pos = next_pos + $5, duplicates = duplicates + $6, rejected = rejected + $7,
-       holes = holes + $8, last_recorded_at = $9, lease_until = clock_timestamp() + $10::interval,
-       last_offset = coalesce($11, last_offset), last_timestamp = coalesce($12, last_timestamp),
-       last_digest = coalesce($13, last_digest)
- WHERE shard = $1 AND epoch = $2 AND next_offset = $3;
+UPDATE shard_head h
+   SET next_offset = b.next_offset, next_pos = h.next_pos + b.entries, duplicates = h.duplicates + b.duplicates,
+       rejected = h.rejected + b.rejected, holes = h.holes + b.holes, last_recorded_at = b.recorded_at,
+       lease_until = clock_timestamp() + $1::interval, last_offset = coalesce(b.last_offset, h.last_offset),
+       last_timestamp = coalesce(b.last_timestamp, h.last_timestamp), last_digest = coalesce(b.last_digest, h.last_digest)
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::int[], $7::int[], $8::int[], $9::bigint[],
+              $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bytea[])
+       AS b (shard, epoch, first_offset, next_offset, entries, duplicates, rejected, holes,
+             recorded_at, last_offset, last_timestamp, last_digest)
+ WHERE h.shard = b.shard AND h.epoch = b.epoch AND h.next_offset = b.first_offset;
 
 -- name: register
 SELECT version, document FROM register ORDER BY version DESC LIMIT 1;

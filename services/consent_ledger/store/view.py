@@ -41,6 +41,8 @@ class Entry(NamedTuple):
     recorded_at: datetime
     register_version: int
     body: bytes
+    awaited: bool
+    """Whether some entry waits for this event."""
     subjects: dict[str, tuple[Subject, ...]]
 
     @property
@@ -72,6 +74,7 @@ class StoredRow(NamedTuple):
     pos: int
     recorded_at: datetime
     decisions: bytes
+    q: int = 0
 
 
 class StoredDossier(NamedTuple):
@@ -81,9 +84,30 @@ class StoredDossier(NamedTuple):
     facts: bytes
 
 
+class Known(NamedTuple):
+    """What is stored of addresses before a fold: the dossier of each that has one, those dossiers, their rows."""
+
+    idents: dict[bytes, int]
+    dossiers: dict[int, StoredDossier]
+    rows: dict[bytes, StoredRow]
+
+
+class News(NamedTuple):
+    """What there is to fold. `set_back`: the clock was, so that everything is to be decided anew."""
+
+    entries: bool
+    sweep: bool
+    register: bool
+    due: bool
+    set_back: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Head:
-    """The viewer's places. Read at the beginning of a transaction, changed by a fold, written at its end."""
+    """The viewer's places. Read at the beginning of a transaction, changed by a fold, written at its end.
+
+    `heads`: the next position of every shard.
+    """
 
     epoch: int
     applied: list[int]
@@ -95,6 +119,7 @@ class Head:
     # The latest instant for which anything was decided.
     instant: datetime
     now: datetime
+    heads: dict[int, int]
 
 
 @dataclass(slots=True)
@@ -142,13 +167,13 @@ async def release(connection: Connection, owner: str) -> None:
     await connection.execute(_SQL["release"], owner)
 
 
-async def has_news(connection: Connection, clock: Clock) -> bool:
-    """Whether a fold would find anything: new entries, a sweep, something due, a clock that was set back."""
-    news = await connection.fetchrow(_SQL["news"])
-    assert news is not None  # noqa: S101 - the row is made by the migration
-    now = clock.now(news["now"])
-    is_due = news["due"] is not None and news["due"] <= max(now, news["instant"])
-    return news["there"] or is_due or was_set_back(now, news["instant"])
+async def news(connection: Connection, clock: Clock) -> News:
+    """Say what a fold would find."""
+    row = await connection.fetchrow(_SQL["news"])
+    assert row is not None  # noqa: S101 - the row is made by the migration
+    now = clock.now(row["now"])
+    due = row["due"] is not None and row["due"] <= max(now, row["instant"])
+    return News(row["entries"], row["sweep"], row["register"], due, was_set_back(now, row["instant"]))
 
 
 def was_set_back(now: datetime, instant: datetime) -> bool:
@@ -162,22 +187,18 @@ async def open_head(connection: Connection, epoch: int) -> Head:
     assert row is not None  # noqa: S101 - the row is made by the migration
     if row["epoch"] != epoch:
         raise FencedError
-    return Head(**dict(row))
-
-
-async def heads(connection: Connection) -> dict[int, int]:
-    """Return the next position of every shard."""
-    return {row["shard"]: row["next_pos"] for row in await connection.fetch(_SQL["heads"])}
+    found = dict(row)
+    next_pos, shards = found.pop("next_pos"), found.pop("shards")
+    return Head(**found, heads=dict(zip(shards or (), next_pos or (), strict=True)))
 
 
 async def entries(connection: Connection, ranges: Sequence[tuple[int, int, int]]) -> list[Entry]:
     """Return the entries of ranges (shard, from position, up to position), in order of shard and position."""
-    found: list[Entry] = []
-    # One range at a time: the planner knows how few rows a range of known ends has, and not those of a joined one.
-    for range_ in ranges:
-        rows_ = await connection.fetch(_SQL["entries"], *range_)
-        found += _entries(rows_, await connection.fetch(_SQL["subjects"], *range_))
-    return found
+    if not ranges:
+        return []
+    columns = _columns(ranges)
+    rows_ = await connection.fetch(_SQL["entries"], *columns)
+    return _entries(rows_, await connection.fetch(_SQL["subjects"], *columns))
 
 
 async def entries_at(connection: Connection, places: Collection[Place]) -> list[Entry]:
@@ -219,9 +240,15 @@ async def take_waiting(connection: Connection, event_ids: Collection[UUID]) -> l
     return [tuple(row) for row in await connection.fetch(_SQL["waiting"], list(event_ids))]
 
 
-async def idents(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, int]:
-    """Return the dossier of each address that has one."""
-    return dict(map(tuple, await connection.fetch(_SQL["idents"], list(hashes))))
+async def known(connection: Connection, hashes: Collection[bytes]) -> Known:
+    """Return what is stored of addresses."""
+    found = Known({}, {}, {})
+    for hash_, id_, controller, facts, *row in await connection.fetch(_SQL["known"], list(hashes)):
+        found.idents[hash_] = id_
+        found.dossiers[id_] = StoredDossier(controller, facts)
+        if row[0] is not None:
+            found.rows[hash_] = StoredRow(*row)
+    return found
 
 
 async def dossiers(connection: Connection, ids: Collection[int]) -> dict[int, StoredDossier]:
@@ -274,27 +301,20 @@ async def put(connection: Connection, head: Head, changes: Changes, lease: timed
         pairs = sorted(changes.merged.items())
         await connection.execute(_SQL["merge_idents"], [old for old, _ in pairs], [new for _, new in pairs])
         await connection.execute(_SQL["drop_dossiers"], list(changes.merged))
-    if changes.idents:
-        await connection.execute(_SQL["put_idents"], *_columns(sorted(changes.idents.items())))
-    if changes.dossiers:
-        ordered = [(id_, *dossier) for id_, dossier in sorted(changes.dossiers.items())]
-        await connection.execute(_SQL["put_dossiers"], *_columns(ordered))
-    if changes.rows:
-        # Sorted by the key of the table: neighbouring rows share pages.
-        await connection.execute(_SQL["put_rows"], *_columns(sorted(changes.rows)))
-        await connection.execute(_SQL["put_outbox"], *_columns([(row.q, row.seq, row.hash) for row in changes.rows]))
-    if changes.waiting:
-        await connection.execute(_SQL["wait"], *_columns(changes.waiting))
     done = await connection.execute(
-        _SQL["close"], head.epoch, head.applied, head.seq, head.next_dossier, head.register_version,
+        _SQL["put"], head.epoch, head.applied, head.seq, head.next_dossier, head.register_version,
         head.sweep_controllers, head.sweep_from, head.instant, lease,
+        *_columns(sorted(changes.idents.items()), 2),
+        *_columns([(id_, *dossier) for id_, dossier in sorted(changes.dossiers.items())], 4),
+        *_columns(sorted(changes.rows), len(Row._fields)),
+        *_columns(changes.waiting, 3),
     )  # fmt: skip
     if done != "UPDATE 1":
         raise FencedError
 
 
-def _columns(rows_: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows_, strict=True)]
+def _columns(rows_: Sequence[tuple[Any, ...]], width: int = 0) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows_, strict=True)] or [[] for _ in range(width)]
 
 
 async def recorded(connection: Connection) -> dict[int, tuple[int, int]]:

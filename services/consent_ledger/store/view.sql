@@ -21,31 +21,39 @@ UPDATE view_head SET lease_until = clock_timestamp() + $2::interval WHERE epoch 
 UPDATE view_head SET lease_until = '-infinity' WHERE owner = $1;
 
 -- name: news
--- Whether there is anything to fold, or when there will be: without a lock, asked all the time.
-SELECT EXISTS (SELECT FROM shard_head h WHERE h.next_pos > coalesce(v.applied[h.shard + 1], 0))
-       OR v.sweep_controllers <> '{}'
-       OR v.register_version < (SELECT max(version) FROM register) AS there,
+-- What there is to fold: without a lock, asked all the time.
+SELECT EXISTS (SELECT FROM shard_head h WHERE h.next_pos > coalesce(v.applied[h.shard + 1], 0)) AS entries,
+       v.sweep_controllers <> '{}' AS sweep,
+       v.register_version < (SELECT coalesce(max(version), 0) FROM register) AS register,
        (SELECT min(due_at) FROM dossier WHERE due_at IS NOT NULL) AS due, v.instant, clock_timestamp() AS now
   FROM view_head v;
 
 -- name: open
+-- The positions are those of the statement's snapshot: if the lock had to be waited for, they may be older than `applied`,
+-- and then there is nothing to fold this time.
 SELECT epoch, applied, seq, next_dossier, register_version, sweep_controllers, sweep_from, instant,
-       clock_timestamp() AS now
+       clock_timestamp() AS now,
+       (SELECT array_agg(next_pos ORDER BY shard) FROM shard_head) AS next_pos,
+       (SELECT array_agg(shard ORDER BY shard) FROM shard_head) AS shards
   FROM view_head FOR UPDATE;
 
--- name: heads
-SELECT shard, next_pos FROM shard_head ORDER BY shard;
-
 -- name: entries
-SELECT shard, pos, event_id, type, occurred_at, recorded_at, register_version, body
-  FROM ledger WHERE shard = $1 AND pos >= $2 AND pos < $3 ORDER BY shard, pos;
+-- Range by range, by index; whoever waits for an event is seldom there.
+SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body,
+       EXISTS (SELECT FROM waiting w WHERE w.ref_id = l.event_id) AS awaited
+  FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r (shard, first, past)
+ CROSS JOIN LATERAL (
+       SELECT * FROM ledger e WHERE e.shard = r.shard AND e.pos >= r.first AND e.pos < r.past ORDER BY e.shard, e.pos) AS l;
 
 -- name: subjects
-SELECT shard, pos, controller, role, type, shared, hash
-  FROM entry_subject WHERE shard = $1 AND pos >= $2 AND pos < $3 ORDER BY shard, pos, controller, ordinal;
+SELECT s.shard, s.pos, s.controller, s.role, s.type, s.shared, s.hash
+  FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r (shard, first, past)
+ CROSS JOIN LATERAL (
+       SELECT * FROM entry_subject e WHERE e.shard = r.shard AND e.pos >= r.first AND e.pos < r.past
+        ORDER BY e.shard, e.pos, e.controller, e.ordinal) AS s;
 
 -- name: entries_at
-SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body
+SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body, false
   FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos) JOIN ledger l USING (shard, pos)
  ORDER BY l.shard, l.pos;
 
@@ -65,12 +73,14 @@ SELECT event_id, shard, pos FROM event WHERE event_id = ANY($1::uuid[]);
 -- name: waiting
 DELETE FROM waiting WHERE ref_id = ANY($1::uuid[]) RETURNING ref_id, shard, pos;
 
--- name: wait
-INSERT INTO waiting (ref_id, shard, pos)
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[]) ON CONFLICT DO NOTHING;
-
--- name: idents
-SELECT hash, dossier FROM ident WHERE hash = ANY($1::bytea[]);
+-- name: known
+-- An address that has a dossier, the dossier, and the row of the address.
+SELECT i.hash, i.dossier, d.controller, d.facts,
+       v.register_version, v.shard, v.pos, v.recorded_at, v.decisions, v.q
+  FROM unnest($1::bytea[]) AS h (hash)
+  JOIN ident i USING (hash)
+  JOIN dossier d ON d.id = i.dossier
+  LEFT JOIN view v ON v.hash = i.hash;
 
 -- name: dossiers
 SELECT id, controller, facts FROM dossier WHERE id = ANY($1::bigint[]);
@@ -82,12 +92,7 @@ SELECT id FROM dossier WHERE due_at <= $1 ORDER BY due_at LIMIT $2;
 SELECT id FROM dossier WHERE id >= $1 AND controller = ANY($2::text[]) ORDER BY id LIMIT $3;
 
 -- name: rows
-SELECT hash, register_version, shard, pos, recorded_at, decisions FROM view WHERE hash = ANY($1::bytea[]);
-
--- name: put_idents
-INSERT INTO ident (hash, dossier)
-SELECT * FROM unnest($1::bytea[], $2::bigint[])
-ON CONFLICT (hash) DO UPDATE SET dossier = excluded.dossier;
+SELECT hash, register_version, shard, pos, recorded_at, decisions, q FROM view WHERE hash = ANY($1::bytea[]);
 
 -- name: merge_idents
 UPDATE ident i SET dossier = m.survivor
@@ -96,22 +101,6 @@ UPDATE ident i SET dossier = m.survivor
 
 -- name: drop_dossiers
 DELETE FROM dossier WHERE id = ANY($1::bigint[]);
-
--- name: put_dossiers
-INSERT INTO dossier (id, controller, facts, due_at)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::timestamptz[])
-ON CONFLICT (id) DO UPDATE SET facts = excluded.facts, due_at = excluded.due_at;
-
--- name: put_rows
-INSERT INTO view (hash, controller, type, q, seq, register_version, shard, pos, recorded_at, decisions)
-SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[], $7::int[],
-                     $8::bigint[], $9::timestamptz[], $10::bytea[])
-ON CONFLICT (hash) DO UPDATE
-   SET seq = excluded.seq, register_version = excluded.register_version, shard = excluded.shard, pos = excluded.pos,
-       recorded_at = excluded.recorded_at, decisions = excluded.decisions;
-
--- name: put_outbox
-INSERT INTO outbox (q, seq, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]);
 
 -- name: put_needs
 INSERT INTO needs (controller, purpose, version)
@@ -127,7 +116,30 @@ SELECT document FROM register WHERE version = $1;
 -- name: newest_load
 SELECT version, shard, pos, recorded_at FROM register ORDER BY version DESC LIMIT 1;
 
--- name: close
+-- name: put
+-- All of a fold in one statement; rows of each table come sorted by its key, because neighbours share pages.
+WITH idents AS (
+    INSERT INTO ident (hash, dossier)
+    SELECT * FROM unnest($10::bytea[], $11::bigint[])
+    ON CONFLICT (hash) DO UPDATE SET dossier = excluded.dossier
+), dossiers AS (
+    INSERT INTO dossier (id, controller, facts, due_at)
+    SELECT * FROM unnest($12::bigint[], $13::text[], $14::bytea[], $15::timestamptz[])
+    ON CONFLICT (id) DO UPDATE SET facts = excluded.facts, due_at = excluded.due_at
+), rows AS (
+    INSERT INTO view (hash, controller, type, q, seq, register_version, shard, pos, recorded_at, decisions)
+    SELECT * FROM unnest($16::bytea[], $17::text[], $18::text[], $19::smallint[], $20::bigint[], $21::bigint[],
+                         $22::int[], $23::bigint[], $24::timestamptz[], $25::bytea[])
+    ON CONFLICT (hash) DO UPDATE
+       SET seq = excluded.seq, register_version = excluded.register_version, shard = excluded.shard, pos = excluded.pos,
+           recorded_at = excluded.recorded_at, decisions = excluded.decisions
+), changed AS (
+    INSERT INTO outbox (q, seq, hash)
+    SELECT q, seq, hash FROM unnest($19::smallint[], $20::bigint[], $16::bytea[]) AS o (q, seq, hash)
+), waiting AS (
+    INSERT INTO waiting (ref_id, shard, pos)
+    SELECT * FROM unnest($26::uuid[], $27::int[], $28::bigint[]) ON CONFLICT DO NOTHING
+)
 UPDATE view_head
    SET applied = $2, seq = $3, next_dossier = $4, register_version = $5, sweep_controllers = $6, sweep_from = $7,
        instant = $8, lease_until = clock_timestamp() + $9::interval

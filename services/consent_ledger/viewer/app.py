@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import keys, view
-from consent_ledger.store.view import Changes, Entry, Head, Load, Row
+from consent_ledger.store.view import Changes, Entry, Head, Load, News, Row
 from consent_ledger.viewer.calls import Calls
 from consent_ledger.viewer.fold import Folder
 from consent_ledger.viewer.horizon import Horizon
@@ -89,20 +90,23 @@ class Viewer:
             if now - renewed > self._settings.lease_seconds / 4:
                 await view.renew(connection, epoch, self._lease)
                 renewed = now
-            if self._calls.has_news or await view.has_news(connection, self._clock):
+            news = await view.news(connection, self._clock)
+            if self._calls.has_news or any(news):
                 async with connection.transaction():
-                    await self._fold(connection, epoch, placer)
+                    await self._fold(connection, epoch, placer, news)
             else:
                 await asyncio.sleep(self._settings.poll_ms / 1000)
 
-    async def _fold(self, connection: Connection, epoch: int, placer: Placer) -> None:
+    async def _fold(self, connection: Connection, epoch: int, placer: Placer, news: News) -> None:
         head = await view.open_head(connection, epoch)
         entries = await self._read(connection, head)
-        load = await self._use_register(connection, head)
+        load = await self._use_register(connection, head, entries, news)
         now = self._move_time(head)
         placed = await placer.place(connection, entries, head.applied)
         await self._calls.take(connection, head, entries)
-        due = await view.due(connection, now, _DUE_MAX)
+        # A snapshot of a do-not-call register that came just now has made dossiers due.
+        may_be_due = news.due or self._calls.has_news
+        due = await view.due(connection, now, _DUE_MAX) if may_be_due else []
         revisit = due + await self._sweep(connection, head)
         folder = Folder(self._register, self._newest_needs(), self._settings.partitions, self._calls)
         changes = await folder.fold(connection, head, placed.arrivals, revisit, now)
@@ -130,21 +134,25 @@ class Viewer:
 
     async def _read(self, connection: Connection, head: Head) -> list[Entry]:
         """Read the next entries of every shard and move `applied` past them."""
-        heads = await view.heads(connection)
-        head.applied += [0] * (max(heads, default=0) + 1 - len(head.applied))
+        head.applied += [0] * (max(head.heads, default=0) + 1 - len(head.applied))
         ranges = []
-        for shard, next_pos in heads.items():
+        for shard, next_pos in head.heads.items():
             end = min(next_pos, head.applied[shard] + self._settings.fold_max)
             if end > head.applied[shard]:
                 ranges.append((shard, head.applied[shard], end))
                 head.applied[shard] = end
-        return await view.entries(connection, ranges) if ranges else []
+        return await view.entries(connection, ranges)
 
-    async def _use_register(self, connection: Connection, head: Head) -> Load | None:
+    async def _use_register(
+        self, connection: Connection, head: Head, entries: Sequence[Entry], news: News
+    ) -> Load | None:
         """Take a register that has come into force into use, and return its load.
 
         From here on, older decisions on what it changed count as no.
         """
+        newest = max((entry.register_version for entry in entries), default=0)
+        if not news.register and max(newest, head.register_version) <= self._register.version:
+            return None
         # Asked after the entries were read, so that no entry is folded whose load is overlooked.
         load = await view.newest_load(connection)
         version = load.version if load else 0

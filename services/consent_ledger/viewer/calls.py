@@ -18,11 +18,12 @@ from consent_ledger.domain import durations
 from consent_ledger.domain.calls import CallHistory, FreshCalls, Step, split
 from consent_ledger.domain.catalogue import CALL_SNAPSHOT, Listed
 from consent_ledger.domain.decision import CallRegisters
+from consent_ledger.domain.durations import moment
 from consent_ledger.domain.events import read_body
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
-from consent_ledger.domain.suppression import CALL_REGISTER, call_register_hash, call_register_state, from_micros
+from consent_ledger.domain.suppression import CALL_REGISTER, call_register_hash, call_register_state
 from consent_ledger.runtime.keys import KeyEncryptionKeys, decrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import dnc, keys, view
@@ -230,7 +231,7 @@ class Calls:
 def _valid_until(newest: Newest, max_age: str | None) -> datetime:
     if max_age is None:
         return newest.recorded_at
-    return from_micros(durations.after(durations.instant(newest.snapshot_at), max_age))
+    return moment(durations.after(durations.instant(newest.snapshot_at), max_age))
 
 
 def _hashed(key: bytes, listed: Listed) -> tuple[bytes, datetime | None]:

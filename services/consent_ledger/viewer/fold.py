@@ -12,14 +12,15 @@ from typing import NamedTuple
 from prometheus_client import Counter
 
 from consent_ledger.domain import suppression
+from consent_ledger.domain.durations import moment
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.leaf import micros
 from consent_ledger.domain.register import Register
-from consent_ledger.domain.suppression import from_micros, suppression_key
+from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import view
-from consent_ledger.store.view import Changes, Head, Place, Row, StoredDossier, StoredRow
+from consent_ledger.store.view import Changes, Head, Known, Place, Row, StoredDossier, StoredRow
 from consent_ledger.viewer.calls import Calls
 
 OVERSIZED = Counter("consent_oversized_dossiers_total", "Folds of a dossier with too many facts, which answers no")
@@ -62,14 +63,19 @@ class Folder:
 
         Facts whose controller and place are `forgotten` are taken out; addresses only they had are decided once more.
         """
-        known = await view.idents(connection, {hash_ for arrival in arrivals for hash_ in arrival.hashes})
-        grouping = _Grouping(known, head)
+        hashes = {hash_ for arrival in arrivals for hash_ in arrival.hashes}
+        known = await view.known(connection, hashes) if hashes else Known({}, {}, {})
+        grouping = _Grouping(known.idents, head)
         homes = [grouping.join(arrival) for arrival in arrivals]
-        ids = grouping.stored | {grouping.survivor(id_) for id_ in revisit} | set(revisit)
-        stored = await view.dossiers(connection, ids)
+        stored, before = known.dossiers, known.rows
+        others = {grouping.survivor(id_) for id_ in revisit}.union(revisit) - stored.keys()
+        if others:
+            stored |= await view.dossiers(connection, others)
         opened = _open(stored, grouping, arrivals, homes)
         addresses = {id_: _addresses(dossier.facts) for id_, dossier in opened.items()}
-        before = await view.rows(connection, {token for found in addresses.values() for _, token in found})
+        missing = {token for found in addresses.values() for _, token in found} - hashes
+        if missing:
+            before |= await view.rows(connection, missing)
         phones = {token for found in addresses.values() for type_, token in found if type_ == "phone"}
         await self._calls.read(connection, phones)
         changes = Changes(idents=grouping.new_idents(), merged=grouping.merged())
@@ -77,7 +83,7 @@ class Folder:
             if forgotten:
                 dossier.facts = [one for one in dossier.facts if (dossier.controller, one.place) not in forgotten]
             due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
-            due_at = None if due is None else from_micros(due)
+            due_at = None if due is None else moment(due)
             changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
         return changes
 
@@ -110,13 +116,14 @@ class Folder:
                 continue
             shard, pos, recorded_at = dossier.changed_by or (stored.shard, stored.pos, stored.recorded_at)  # type: ignore[union-attr]
             head.seq += 1
-            key = suppression_key(dossier.controller, type_, hash_)
+            q = (
+                stored.q
+                if stored
+                else partition_of(suppression_key(dossier.controller, type_, hash_), self._partitions)
+            )
             changes.rows.append(
-                Row(
-                    hash_, dossier.controller, type_, partition_of(key, self._partitions), head.seq,
-                    self._register.version, shard, pos, recorded_at, own,
-                )
-            )  # fmt: skip
+                Row(hash_, dossier.controller, type_, q, head.seq, self._register.version, shard, pos, recorded_at, own)
+            )
         return due
 
 
@@ -131,7 +138,7 @@ def _open(
         dossier_ = opened.setdefault(grouping.survivor(home_id), _Open(arrival.controller))
         fact = arrival.fact
         dossier_.facts.append(fact)
-        dossier_.changed_by = (fact.shard, fact.pos, from_micros(fact.recorded))
+        dossier_.changed_by = (fact.shard, fact.pos, moment(fact.recorded))
     for dossier_ in opened.values():
         dossier_.facts = _in_order(dossier_.facts)
     return opened

@@ -47,7 +47,8 @@ class Placer:
     async def place(self, connection: Connection, entries: Sequence[Entry], applied: Sequence[int]) -> Placed:
         """Place entries that end the folded ranges `applied` (by shard), and those that waited for one of them."""
         bodies = {entry.place: read_body(entry.body) for entry in entries}
-        waited = await view.take_waiting(connection, [entry.event_id for entry in entries])
+        awaited = [entry.event_id for entry in entries if entry.awaited]
+        waited = await view.take_waiting(connection, awaited) if awaited else []
         older = await view.entries_at(connection, {(shard, pos) for _, shard, pos in waited})
         bodies |= {entry.place: read_body(entry.body) for entry in older}
         # A look is no fact: it changes no answer and no dossier, however often it is repeated.
