@@ -186,7 +186,7 @@ class Trial:
 def trial(chance: Random, seed: int | None = None, most: int = 9) -> list[Trial]:
     """Make one world and a few lives in it."""
     document = worlds.register(chance)
-    register = registers.parse(document)
+    register = registers.compile(document, 1)
     return [
         Trial(chance, document, register, lives.Life(chance, document, seed), most) for _ in range(LIVES_IN_A_WORLD)
     ]

@@ -5,6 +5,7 @@ dates, make up what was known then.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
@@ -58,15 +59,16 @@ class CallHistory:
 def _listed_from(known: Sequence[Step], changes: Mapping[int, Change]) -> int | None:
     run: int | None = None
     registered: int | None = None
-    for step in known:
-        change = changes.get(step.id)
-        if change is None:
+    # Snapshots of one date stand together, so only how a number stands after the last of them counts.
+    for snapshot_at, together in groupby(known, key=lambda step: step.snapshot_at):
+        stands = [change for step in together if (change := changes.get(step.id)) is not None]
+        if not stands:
             continue
-        registered = change.registered_at
-        if not change.listed:
+        registered = stands[-1].registered_at
+        if not stands[-1].listed:
             run = None
         elif run is None:
-            run = step.snapshot_at
+            run = snapshot_at
     if run is None or registered is None:
         return run
     return min(registered, known[-1].snapshot_at)

@@ -112,6 +112,8 @@ async def add_steps(
     before, after = split(known, instant(snapshot_at))
     path = [step.id for step in before]
     base = path[-1] if path else None
+    if before and before[-1].snapshot_at == instant(snapshot_at):
+        await connection.execute(_SQL["stand_together"], snapshot, controller, path, timeout=_WHOLE_LIST_SECONDS)
     to = await connection.fetchval(_SQL["add_step"], register, controller, snapshot, snapshot, base)
     await connection.execute(_SQL["change_to_loaded"], to, snapshot, controller, path, timeout=_WHOLE_LIST_SECONDS)
     if after:

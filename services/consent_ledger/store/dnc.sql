@@ -27,6 +27,14 @@ INSERT INTO dnc_step (register, controller, snapshot, brought_by, base)
 VALUES ($1, $2, $3, $4, $5)
 RETURNING id;
 
+-- name: stand_together
+-- Snapshots of one date stand together, in whatever order they come: what one of them lists is listed.
+INSERT INTO dnc_load (snapshot, controller, hash, registered_at)
+SELECT $1, $2, hash, registered_at
+  FROM (SELECT DISTINCT ON (hash) hash, listed, registered_at
+          FROM dnc WHERE step = ANY($3::int[]) ORDER BY hash, array_position($3::int[], step) DESC) AS state
+ WHERE listed;
+
 -- name: change_to_loaded
 -- What has to change from the state at the end of the steps $4 to come to what is loaded. In the order of the hashes,
 -- so that the order of a list tells nothing about which hashes of two controllers are one number.
