@@ -47,3 +47,20 @@ def test_the_rule_book_can_be_printed_without_a_server() -> None:
         "reason": "UNKNOWN_CONTROLLER", "allow": False, "articles": ["Art. 5(2)", "Art. 24"], "rows": ["G1"],
         "text": RULES["UNKNOWN_CONTROLLER"].text,
     }  # fmt: skip
+
+
+def test_a_sending_of_the_past_is_judged_by_what_was_known_then_and_by_what_is_known_now(up: Up) -> None:
+    person = somebody()
+    publish(up, gave(person))
+    asked = decided(up, person, reason="CONSENT")
+    moment = asked.data["recorded_at"]
+    publish(up, withdrew(person, time=moment))
+    decided(up, person, reason="CONSENT_WITHDRAWN")
+
+    then = consent("decide", *NEWSLETTER, person, "--at", moment, "--as-of", moment, "--json", data=up.data)
+    now = consent("decide", *NEWSLETTER, person, "--at", moment, "--json", data=up.data)
+    wrong = consent("decide", *NEWSLETTER, person, "--as-of", "yesterday", data=up.data)
+
+    assert (then.status, then.data["reason"]) == (0, "CONSENT")
+    assert (now.status, now.data["reason"]) == (1, "CONSENT_WITHDRAWN")
+    assert wrong.status == 2

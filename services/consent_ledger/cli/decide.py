@@ -40,8 +40,14 @@ class ApiSettings(BaseSettings):
 class Question:
     """A controller's purpose and channel, to be asked about addresses."""
 
-    def __init__(self, *, controller: str, purpose: str, channel: str, kind: str | None = None) -> None:
+    def __init__(
+        self, *, controller: str, purpose: str, channel: str, kind: str | None = None, at: str | None = None,
+        as_of: str | None = None,
+    ) -> None:  # fmt: skip
         self._said = {"controller": controller, "purpose": purpose, "channel": channel}
+        if at is not None:
+            self._said["at"] = at
+        self._as_of = {} if as_of is None else {"as_of": as_of}
         self._kind = kind or _BY_CHANNEL.get(channel)
 
     async def ask(
@@ -53,7 +59,7 @@ class Question:
             for address in addresses
         ]
         why = {"explain": "true"} if explain else {}
-        answer = await client.post("/v1/decisions", params=why, json={"questions": questions})
+        answer = await client.post("/v1/decisions", params=why, json={"questions": questions, **self._as_of})
         if not answer.is_success:
             fail(*no_answer(answer))
         decisions: list[dict[str, Any]] = answer.json()["decisions"]
@@ -78,10 +84,20 @@ def decide(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why, and what would change the answer; with an ADDRESS only.")
     ] = False,
+    at: Annotated[
+        str | None, typer.Option(help="When the use was or would be, an instant with its zone; now by default.")
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="By what was known then: an instant of recording, or `known` of an answer (scope audit)."),
+    ] = None,
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Ask whether an address may be used now; exit status 1 when not.
+    """Ask whether an address may be used; exit status 1 when not.
+
+    Whether a sending of the past was lawful takes two questions: with --at and --as-of of that instant, as it was known
+    then; with --at alone, as it is known now.
 
     With --file and --out a whole list is asked about; then 0 means that every answer is final. The API is the one of
     CONSENT_API_URL and CONSENT_API_KEY, else of the `consent up` that runs on the data directory.
@@ -92,7 +108,7 @@ def decide(
         fail("--explain is for one ADDRESS", USAGE)
     if kind is not None and kind not in TYPES:
         fail(f"--type is one of {', '.join(TYPES)}", USAGE)
-    question = Question(controller=controller, purpose=purpose, channel=channel, kind=kind)
+    question = Question(controller=controller, purpose=purpose, channel=channel, kind=kind, at=at, as_of=as_of)
     if address is not None:
         _say_one(run(_ask_one(data, question, address, explain=explain)), as_json=as_json)
     elif file is not None and allowed is not None:
