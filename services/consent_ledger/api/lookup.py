@@ -178,7 +178,7 @@ class Lookup:
             for value in (normalise_or_raw(one.type, one.value)[0],)
         }
         try:
-            async with behind_barrier(connection, self._patience) as snapshot:
+            async with behind_barrier(connection, self._patience, self._clock) as snapshot:
                 register = await self._register_of(connection, snapshot.register_version)
                 reader = Reader(connection, self._keks, register, asked.controller, key)
                 wanted, alone = [(kind, hash_) for hash_, (kind, _) in given.items()], None

@@ -62,6 +62,6 @@ end $$;
 
 grant usage on schema consent to consent_officer;
 grant select on event, ledger, entry_subject, payload, register, shard_head, quarantine, waiting, view_head, ident, dossier,
-    view, needs, horizon, service_key, controller_key, person_key to consent_officer;
+    view, needs, horizon, service_key, controller_key, person_key, scheduled_register, pending_register to consent_officer;
 grant select, insert on quarantine_look, quarantine_resolution, void_proposal to consent_officer;
 grant select on quarantine_look, quarantine_resolution, void_proposal to consent_operator;
