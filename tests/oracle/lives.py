@@ -4,6 +4,7 @@ Instants come from each other by the spans that the rules know, so that ties to 
 very instants of expiry are frequent.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from random import Random
@@ -28,6 +29,10 @@ PEOPLE = (
     ("account_id", "A-1"), ("device", "d-1"), ("device", "d-2"), ("postal", "1000 BRUSSEL, X 1"),
 )  # fmt: skip
 BIRTHS = ("2012-02-29", "2008-01-31", "2006-02-28", "2006-02-01", "1990-05-05")
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "email": lambda value: f" {value.replace('an', 'An').replace('example', 'EXAMPLE')}",
+    "phone": lambda value: f"{value.replace('+', '00')[:4]} {value[3:5]}/{value[5:]} ",
+}
 STAFF = ("eva", "jan", "dpo")
 CONTACTS = ("click", "order", "call", "collection", "open", "mailing")
 PERMITTING = (
@@ -170,7 +175,13 @@ class Life:
         found |= dict.fromkeys(self.chance.sample(self.people, self.chance.randint(0 if found else 1, 1)))
         if self._odds(0.35):
             found |= dict.fromkeys(self.chance.choices(self.people if self._odds(0.8) else PEOPLE, k=most - 1))
-        return [{"type": t, "value": v, **maybe(self.chance, marks, shared=True)} for t, v in found]
+        return [{"type": t, "value": self._spelt(t, v), **maybe(self.chance, marks, shared=True)} for t, v in found]
+
+    def _spelt(self, kind: str, value: str) -> str:
+        """Write an identifier in another form than its one form, or in none."""
+        if kind not in SPELLINGS or not self._rarely(0.1):
+            return value
+        return "no address" if self._odds(0.1) else SPELLINGS[kind](value)
 
     def _ids(self, types: tuple[str, ...]) -> list[str]:
         return [one["id"] for one in self.events if one["type"] in types]
