@@ -2,7 +2,8 @@
 
 Seen to fail: a typed date outweighing a report of minority; the law's age, or the subject's country, ignored; the flaw
 of the oldest consent reported, of two the last; a sale before an erasure; `due` without the birthday, the end of a
-pending opt-in, of silence, of the window to ask again; a listing without doubt; a chain of changes out of order.
+pending opt-in, of silence, of the window to ask again; a listing without doubt; a chain of changes out of order;
+the last of two snapshots of one instant taken.
 """
 
 from typing import Any

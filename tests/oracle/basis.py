@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from oracle import known
 from oracle.case import ADDRESS_OF, Case, about, identifiers
 from oracle.consents import TO_CONFIRM, confirms, counting, known_under_18, reported_status
+from oracle.identifiers import normal
 from oracle.known import Entry, certainly_later, listed
 from oracle.refusals import covers_channel, covers_purpose
 from oracle.times import DOUBT, instant, plus
@@ -169,7 +170,9 @@ def _one_register(case: Case, name: str) -> set[str]:
 
 
 def _numbers(case: Case, snapshot: Entry) -> list[dict[str, str]]:
-    return [one for one in snapshot.body.get("numbers") or () if ("phone", one["value"]) in case.asked]
+    return [
+        one for one in snapshot.body.get("numbers") or () if ("phone", normal("phone", one["value"])[0]) in case.asked
+    ]
 
 
 def _consented_since(case: Case, run: list[Entry], latest: datetime) -> bool:

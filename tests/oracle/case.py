@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from oracle import known
+from oracle.identifiers import normal
 from oracle.known import Entry, Register
 
 Identifier = tuple[str, str]
@@ -19,7 +20,7 @@ LINKING = {"email", "phone", "customer_no", "account_id"}
 
 
 def identifiers(subject: Any) -> set[Identifier]:
-    return {(one["type"], one["value"]) for one in subject or ()}
+    return {(one["type"], normal(one["type"], one["value"])[0]) for one in subject or ()}
 
 
 def about(one: Entry) -> set[Identifier]:
@@ -74,7 +75,7 @@ class Case:
     def shared(self) -> set[Identifier]:
         """6.14.3: marks come from non-refusals that speak to the controller."""
         return {
-            (mark["type"], mark["value"])
+            (mark["type"], normal(mark["type"], mark["value"])[0])
             for one in self.happened
             if one.type not in known.RESTRICTIVE and known.speaks_to(self.register, one, self.controller)
             for mark in [*(one.body.get("subject") or ()), *(one.body[r] for r in ("old", "new") if r in one.body)]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from oracle.identifiers import normal
 from oracle.times import DOUBT, instant
 
 Register = Mapping[str, Any]
@@ -84,10 +85,19 @@ def _admitted(entries: list[Entry]) -> list[Entry]:
     admitted: list[Entry] = []
     for one in entries:
         same_id = [other for other in admitted if other.body["id"] == one.body["id"]]
+        if _is_refused(one):
+            continue
         repeated = any(_content(other) == _content(one) for other in same_id)
         if not same_id or (one.type in RESTRICTIVE and not repeated):
             admitted.append(replace(one, id=None) if same_id else one)
     return admitted
+
+
+def _is_refused(one: Entry) -> bool:
+    """5: a permission for an identifier that has no proper form is refused; a refusal keeps the raw value."""
+    ends = [one.body[role] for role in ("old", "new") if role in one.body]
+    said = [*(one.body.get("subject") or ()), *ends]
+    return one.type in PERMISSIVE and any(normal(each["type"], each["value"])[1] for each in said)
 
 
 def _content(one: Entry) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Instants come from each other by the spans that the rules know, so that ties to 
 very instants of expiry are frequent.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from random import Random
@@ -28,6 +29,10 @@ PEOPLE = (
     ("account_id", "A-1"), ("device", "d-1"), ("device", "d-2"), ("postal", "1000 BRUSSEL, X 1"),
 )  # fmt: skip
 BIRTHS = ("2012-02-29", "2008-01-31", "2006-02-28", "2006-02-01", "1990-05-05")
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "email": lambda value: f" {value.replace('an', 'An').replace('example', 'EXAMPLE')}",
+    "phone": lambda value: f"{value.replace('+', '00')[:4]} {value[3:5]}/{value[5:]} ",
+}
 STAFF = ("eva", "jan", "dpo")
 CONTACTS = ("click", "order", "call", "collection", "open", "mailing")
 PERMITTING = (
@@ -57,7 +62,9 @@ class Life:
         self.seed = seed
         self.register = register
         self.focus = chance.choice(register["purposes"])
-        self.channel = chance.choice(self.focus["channels"])
+        self.called = bool(self.focus.get("dnc")) and "phone" in self.focus["channels"] and chance.random() < 0.8
+        self.channel = "phone" if self.called else chance.choice(self.focus["channels"])
+        self.named = self.focus.get("repermission_for", self.focus["id"])
         self.people = self._crowd()
         terms = [one for one in register["purposes"] if one["controller"] == self.focus["controller"]]
         self.spans = [one[field] for one in terms for field in ("consent_ttl", "inactivity_ttl") if one.get(field)]
@@ -98,6 +105,10 @@ class Life:
             wanted = [kind for kind, (_, targets) in REFERS.items() if self._ids(targets)]
             if wanted:
                 return self.chance.choice(wanted)
+        if self.called and self._odds(0.25):
+            return "preference-register-imported"
+        if self.named != self.focus["id"] and self._odds(0.15):
+            return "repermission-sent"
         return self.chance.choice(PERMITTING if self._odds(self.kindness) else REFUSING)
 
     def _repeated(self, before: Object) -> Object:
@@ -125,14 +136,16 @@ class Life:
 
     def _whom(self, kind: str) -> Object:
         """Say which source speaks, for which controllers, purposes and channels."""
-        own = self.chance.choice(CONTROLLERS) if self._rarely(0.3) else self.focus["controller"]
+        own = self.chance.choice(CONTROLLERS) if self._odds(0.05 + 0.25 * self.hostility) else self.focus["controller"]
         some: Any = [own]
+        if kind == "consent-given" and self._odds(0.2):
+            some = list(dict.fromkeys((own, *self.chance.sample(CONTROLLERS, 2))))
         if self._rarely(0.3):
             some = self.chance.choice(
                 ([own, "yak"], self.chance.sample(CONTROLLERS, 2), [*CONTROLLERS], [], None, "all")
             )
         said: Object = {"source": f"web:{own}", "controllers": some}
-        if self._rarely(0.5):
+        if self._rarely(0.5) or (len(some or ()) > 1 and self._odds(0.5)):
             said["source"] = self.chance.choice(("desk", "agency", "feed", "stranger", "web:bee"))
         said |= {"purposes": self._purposes()} if self._odds(0.8) or kind == "consent-given" else {}
         if kind in ("consent-given", "objection-withdrawn"):
@@ -148,7 +161,7 @@ class Life:
 
     def _purposes(self) -> Any:
         if not self._rarely(0.6):
-            return [self.focus["id"]]
+            return [self.named if self._odds(0.9) else self.focus["id"]]
         other = [one["id"] for one in self.register["purposes"] if one["controller"] == self.focus["controller"]]
         return self.chance.choice(
             ("all", [], ["gone"], [self.focus["id"], "gone"], None, other, [*PURPOSES[:2], "ask"])
@@ -162,7 +175,13 @@ class Life:
         found |= dict.fromkeys(self.chance.sample(self.people, self.chance.randint(0 if found else 1, 1)))
         if self._odds(0.35):
             found |= dict.fromkeys(self.chance.choices(self.people if self._odds(0.8) else PEOPLE, k=most - 1))
-        return [{"type": t, "value": v, **maybe(self.chance, marks, shared=True)} for t, v in found]
+        return [{"type": t, "value": self._spelt(t, v), **maybe(self.chance, marks, shared=True)} for t, v in found]
+
+    def _spelt(self, kind: str, value: str) -> str:
+        """Write an identifier in another form than its one form, or in none."""
+        if kind not in SPELLINGS or not self._rarely(0.1):
+            return value
+        return "no address" if self._odds(0.1) else SPELLINGS[kind](value)
 
     def _ids(self, types: tuple[str, ...]) -> list[str]:
         return [one["id"] for one in self.events if one["type"] in types]
@@ -180,9 +199,9 @@ class Life:
         evidence = {"text_id": "t", "text_version": self.chance.choice((1, 2, 2, 3)), "ref": "r"}
         if self._rarely(0.1):
             evidence.pop(self.chance.choice(("text_id", "text_version", "ref")))
-        origin = (
-            "data-subject" if not self._rarely(0.3) else self.chance.choice(("import", "third-party", "unknown", None))
-        )
+        origin: str | None = "data-subject"
+        if self._odds(0.1 + 0.2 * self.hostility):
+            origin = self.chance.choice(("import", "third-party", "unknown", None))
         return {
             "origin": origin,
             "mechanism": "button"
@@ -268,13 +287,22 @@ class Life:
         }
 
     def _repermission_sent(self) -> Object:
-        return {"purpose": self.focus.get("repermission_for", self.focus["id"]) if self._odds(0.8) else "news"}
+        """Ask again, most often at the very end of a span since something happened, or just before."""
+        asked: Object = {"purpose": self.named if self._odds(0.8) else "news"}
+        if self.events and self._odds(0.6):
+            since = times.instant(self.chance.choice(self.events)["occurred_at"])
+            self.now = times.plus(since, self.chance.choice(self.spans)) - (TICK if self._odds(0.3) else timedelta())
+            asked |= {"occurred_at": self.now.isoformat(), "recorded_at": self.now.isoformat()}
+        return asked
 
     def _preference_register_imported(self) -> Object:
-        numbers = self.chance.sample(("+3221112233", "+31612345678"), self.chance.randint(0, 2))
+        numbers = self.chance.sample(("+3221112233", "+31612345678"), self.chance.choice((0, 1, 1, 2)))
+        if self.called and self._odds(0.6):
+            numbers = [self.people[0][1]]
+        names = self.focus["dnc"] if self.called and self._odds(0.8) else REGISTERS
         known = maybe(self.chance, 0.3, registered_at=self._informed())
         return {
-            "register": self.chance.choice((REGISTERS[0], *REGISTERS)),
+            "register": self.chance.choice(names),
             "numbers": [{"value": value, **known} for value in numbers],
             "source": "dncm" if self._odds(0.8) else f"web:{self.focus['controller']}",
         }

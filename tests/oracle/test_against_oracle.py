@@ -18,7 +18,11 @@ marking identifiers shared; identifier_scope ignored; internal marketing kept to
 by an objection; imports ending refusals; a waiver for one channel lifting all; a rejection without grounds, or before
 one upheld; exempt purposes stopped while an objection is pending; a refusal of erasure reviving marketing; exemption
 from erasure ignored; a confirmation late at exactly P7D; a consent in force at its very end; reports before a birth
-date; the oldest birth date taken; silence running in a relationship; refusals not delivered to joint controllers.
+date; the oldest birth date taken; silence running in a relationship; refusals not delivered to joint controllers;
+withdrawals kept from the controllers of the same consent; a consent following any change of address; a sale before
+the erasure taken; contact at the very expiry reviving; a question at the very expiry not seen; a listing dated by its
+last snapshot; a snapshot fresh at its very age; a bounce reaching all channels; a pending opt-in ending at P7D and
+not after; no `due` at the end of a consent; wide refusals not asked anew for a record.
 """
 
 import os
@@ -30,7 +34,7 @@ from hypothesis import strategies as st
 
 from oracle import compare
 
-HISTORIES = int(os.environ.get("CONSENT_ORACLE_HISTORIES", "6000"))
+HISTORIES = int(os.environ.get("CONSENT_ORACLE_HISTORIES", "10000"))
 SEED = int(os.environ.get("CONSENT_ORACLE_SEED") or Random().randrange(10**9))
 
 

@@ -1,6 +1,6 @@
 """The clocks of requests, of evidence, and the ages of Article 8, as the oracle counts them.
 
-Seen to fail: days of waiting added before the month; 29 February moved to March; Denmark with one age for all years.
+Seen to fail: days of waiting added before the month; Denmark with one age for all years.
 """
 
 from datetime import date, datetime

@@ -3,8 +3,8 @@
 Law 2, replay, is every question of the comparison that has an `as_of`; law 6, time, is its waiting. A failure names its
 seed; CONSENT_ORACLE_SEED takes it again.
 
-Seen to fail: of two snapshots of one instant the one that arrived last taken; a waiver for one channel lifting all; an
-event counted for everybody; refusals ended by imports.
+Seen to fail: a waiver for one channel lifting all; only the last refusal obeyed; a consent counted at every address, or
+for every channel.
 """
 
 import os
@@ -18,7 +18,7 @@ from oracle import lives, times, worlds
 from oracle.lives import Life
 
 SEED = int(os.environ.get("CONSENT_ORACLE_SEED") or Random().randrange(10**9))
-SEEDS = range(SEED, SEED + 60)
+SEEDS = range(SEED, SEED + 500)
 REFUSALS = ("consent-withdrawn", "objection-raised", "complaint-received", "erasure-requested", "erasure-executed",
             "restriction-placed", "delivery-failed")  # fmt: skip
 Object = dict[str, Any]
