@@ -37,7 +37,7 @@ def leave_stopped_owners_alone() -> None:
 
 
 def decide_before_the_view_has_caught_up() -> None:
-    decisions._SQL["caught_up"] = "SELECT $1::int[] IS NOT NULL AND $2::bigint[] IS NOT NULL"
+    decisions._SQL["caught_up"] = "SELECT $1::int[] IS NOT NULL AND $2::bigint[] IS NOT NULL AND $3::bigint IS NOT NULL"
 
 
 def append_by(function: Callable[[Connection, Batch, Clock, timedelta], Awaitable[datetime]]) -> Callable[[], None]:
