@@ -1,7 +1,8 @@
 """What is different between two registers, and what another register would change for people.
 
 Seen to fail: additions, removals, nested fields and sources passed over; a dossier counted once per address; answers
-that stay counted; a purpose that is not registered taken for a channel that is not covered; nobody's answers left out.
+that stay counted; a purpose that is not registered taken for a channel that is not covered; nobody's answers left out;
+do-not-call snapshots passed over.
 """
 
 from copy import deepcopy
@@ -62,7 +63,7 @@ def impact(before: dict[str, Any], after: dict[str, Any], *people: tuple[dict[st
     old, new = register.compile(before, 1), register.compile(after, 2)
     found = Impact(old, new, durations.instant(on(30)))
     for events in people:
-        found.add("north", Ledger(old, events).facts("north"))
+        found.add("north", Ledger(old, events).facts("north"), {})
     return found
 
 
@@ -114,3 +115,21 @@ def test_what_changes_for_people_nobody_has_heard_of_stands_apart() -> None:
         Shift(name, "news", "post", (True, "LEGITIMATE_INTEREST"), (False, "RETENTION_UNPROVEN"))
         for name in ("north", "south")
     }
+
+
+def test_an_impact_knows_what_do_not_call_registers_say_of_a_number() -> None:
+    calls = {"controller": "north", "id": "calls", "basis": "legitimate-interest", "direct_marketing": True,
+             "channels": ["phone"], "dnc": ["be-dncm"]}  # fmt: skip
+    before = {**BEFORE, "purposes": [calls]}
+    after = {**BEFORE, "purposes": [{**calls, "dnc": []}]}
+    events = [
+        said("preference-register-imported", at=on(29), register="be-dncm", numbers=[]),
+        said("contact-recorded", PHONE, at=on(1), kind="call", initiated_by="subject"),
+    ]
+    ledger = Ledger(register.compile(before, 1), events)
+    found = Impact(register.compile(before, 1), register.compile(after, 2), durations.instant(on(30)))
+
+    found.add("north", ledger.facts("north"), ledger.snapshots)
+
+    lost = Shift("north", "calls", "phone", (True, "LEGITIMATE_INTEREST"), (False, "EPRIVACY_NO_BASIS"))
+    assert found.addresses == {lost: 1}

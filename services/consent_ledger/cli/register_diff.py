@@ -168,7 +168,7 @@ async def _effects(settings: Settings, document: dict[str, Any], sample: int | N
                     # It answers no to everything, under any register.
                     oversized += 1
                 else:
-                    found_.add(dossier.controller, dossier.facts)
+                    found_.add(*dossier)
                 shown.advance(task)
     people = [_shifted(one, number, found_.addresses[one]) for one, number in found_.dossiers.most_common()]
     return Effects(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from consent_ledger.domain.decision import Decision, Pair, decide_address, defaults
+from consent_ledger.domain.decision import CallRegisters, Decision, Pair, decide_address, defaults
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.suppression import TYPES
@@ -56,14 +56,22 @@ class Impact:
                 found |= dict.fromkeys(self._shifts(controller, *both))
         return list(found)
 
-    def add(self, controller: str, facts: Sequence[Fact]) -> None:
-        """Decide on every address of one dossier under both registers."""
+    def add(self, controller: str, facts: Sequence[Fact], calls: CallRegisters) -> None:
+        """Decide on every address of one dossier under both registers, knowing what `calls` say of numbers."""
         found: set[Shift] = set()
         for type_, token in sorted(
             {(i[1], i[2]) for fact in facts for i in fact.identifiers if isinstance(i[2], bytes)}
         ):
             decisions = [
-                decide_address(register, facts, controller=controller, type=type_, token=token, at=self._at)
+                decide_address(
+                    register,
+                    facts,
+                    controller=controller,
+                    type=type_,
+                    token=token,
+                    at=self._at,
+                    dnc=calls if type_ == "phone" else None,
+                )  # fmt: skip
                 for register in (self._before, self._after)
             ]
             shifts = list(self._shifts(controller, *decisions))

@@ -67,14 +67,7 @@ class Snapshot:
 
         Without a register are the controllers that its newest snapshot does not cover: no list of theirs is fresh.
         """
-        steps = await dnc.steps(self._connection, controllers)
-        newest = await dnc.newest(self._connection) if steps else {}
-        changes = await dnc.changes(self._connection, phones) if steps else {}
-        found: dict[str, dict[str, CallHistory]] = {}
-        for (register, controller), of_one in steps.items():
-            if of_one[-1].snapshot == newest[register].id:
-                found.setdefault(controller, {})[register] = CallHistory(of_one, changes)
-        return found
+        return await dnc.histories(self._connection, controllers, phones)
 
 
 @asynccontextmanager

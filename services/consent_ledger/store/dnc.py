@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from consent_ledger.domain.calls import Change, Step, split
+from consent_ledger.domain.calls import CallHistory, Change, Step, split
 from consent_ledger.domain.durations import instant
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
@@ -76,6 +76,23 @@ async def changes(connection: Connection, hashes: Collection[bytes]) -> dict[byt
 
 
 # -- loading
+
+
+async def histories(
+    connection: Connection, controllers: Collection[str], phones: Collection[bytes]
+) -> dict[str, dict[str, CallHistory]]:
+    """Return, by controller and do-not-call register, what is known of these numbers.
+
+    Without a register are the controllers that its newest snapshot does not cover: no list of theirs is fresh.
+    """
+    known = await steps(connection, controllers)
+    newest_ = await newest(connection) if known else {}
+    changed = await changes(connection, phones) if known else {}
+    found: dict[str, dict[str, CallHistory]] = {}
+    for (register, controller), of_one in known.items():
+        if of_one[-1].snapshot == newest_[register].id:
+            found.setdefault(controller, {})[register] = CallHistory(of_one, changed)
+    return found
 
 
 async def add_snapshot(

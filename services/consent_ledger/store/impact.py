@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
 
+from consent_ledger.domain.decision import CallRegisters
 from consent_ledger.domain.facts import Dossier as Facts
 from consent_ledger.domain.facts import Fact
 from consent_ledger.runtime.postgres import Connection, connect
-from consent_ledger.store import statements
+from consent_ledger.store import dnc, statements
 
 _SQL = statements.load(__file__)
 
@@ -20,6 +21,7 @@ class Dossier(NamedTuple):
 
     controller: str
     facts: tuple[Fact, ...]
+    calls: CallRegisters
 
 
 class WithoutController(NamedTuple):
@@ -43,12 +45,17 @@ class Everything:
 
     async def dossiers(self, controllers: Collection[str], sample: int | None = None) -> AsyncIterator[Dossier]:
         """Give the dossiers of controllers, all or so many at random, a chunk in memory at a time."""
-        if sample is None:
-            rows = self._connection.cursor(_SQL["dossiers"], list(controllers), prefetch=_CHUNK)
-        else:
-            rows = self._connection.cursor(_SQL["sample"], list(controllers), sample, prefetch=_CHUNK)
-        async for row in rows:
-            yield Dossier(row[0], Facts.loads(row[1]).facts)
+        wanted = list(controllers)
+        rows = self._connection.cursor(*(
+            (_SQL["dossiers"], wanted) if sample is None else (_SQL["sample"], wanted, sample)
+        ))  # fmt: skip
+        cursor = await rows
+        while some := await cursor.fetch(_CHUNK):
+            chunk = [(row[0], Facts.loads(row[1]).facts) for row in some]
+            phones = {i[2] for _, facts in chunk for fact in facts for i in fact.identifiers if i[1] == "phone"}
+            calls = await dnc.histories(self._connection, controllers, phones) if phones else {}
+            for controller, facts in chunk:
+                yield Dossier(controller, facts, calls.get(controller, {}))
 
 
 @asynccontextmanager
