@@ -71,7 +71,7 @@ class Impact:
                     token=token,
                     at=self._at,
                     dnc=calls if type_ == "phone" else None,
-                )  # fmt: skip
+                )
                 for register in (self._before, self._after)
             ]
             shifts = list(self._shifts(controller, *decisions))
