@@ -21,6 +21,7 @@ from consent_ledger.cli import (
     rules,
     schema,
     topics,
+    unsubscribe,
     up,
     void,
 )
@@ -45,6 +46,7 @@ app.command()(demo.demo)
 app.command()(publish.publish)
 app.command()(decide.decide)
 app.command()(evaluate.evaluate)
+app.command("unsubscribe-link")(unsubscribe.link)
 app.command()(rules.rules)
 app.command()(history.history)
 app.command()(void.void)

@@ -47,6 +47,12 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="address the API listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port of the API")
+    public_url: str | None = Field(None, description="where readers of mail reach the API; begins unsubscribe links")
+    unsubscribe_mailto: str | None = Field(None, description="address of a mailbox that `consent inbound` reads")
+    unsubscribe_source: str = Field("unsubscribe", min_length=1, description="source of events of unsubscribe links")
+    outbox: Path | None = Field(
+        None, description="file on a lasting disk that keeps unsubscriptions while Kafka is away; none: they get 503"
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics for this process; 0: none")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
 
