@@ -31,7 +31,7 @@ REGISTER = {
             "consent_ttl": "P7D",
         },
         {
-            "controller": "shop-be",
+            "controller": "shop-nl",
             "id": "offers",
             "basis": "legitimate-interest",
             "channels": ["email"],
@@ -40,7 +40,7 @@ REGISTER = {
         },
     ],
 }
-"""More of the first shop: a purpose without consent, one whose consent lasts a week, one on legitimate interest."""
+"""More of the first shop: a purpose without consent, one whose consent lasts a week; and offers of the second."""
 
 
 @pytest.fixture(scope="session")

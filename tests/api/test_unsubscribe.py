@@ -28,17 +28,19 @@ ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 Address = Callable[[], str]
 
 
-async def key_of(installation: Installation, *, renewed: bool = False) -> TokenKey:
+async def key_of(installation: Installation, controller: str = "shop-be", *, renewed: bool = False) -> TokenKey:
     connection = await connect(installation.settings.dsn, "consent_operator")
     try:
         make = unsubscribe.add_key if renewed else unsubscribe.newest_key
-        return await make(connection, installation.keks, "shop-be")
+        return await make(connection, installation.keks, controller)
     finally:
         await connection.close()
 
 
-async def path_for(installation: Installation, address: str, purpose: str = "newsletter") -> str:
-    key = await key_of(installation)
+async def path_for(
+    installation: Installation, address: str, purpose: str = "newsletter", *, controller: str = "shop-be"
+) -> str:
+    key = await key_of(installation, controller)
     return f"/u/{seal(key, purpose=purpose, channel='email', address=address)}"
 
 
@@ -117,9 +119,9 @@ async def test_no_body_is_a_reason_not_to_act(
 async def test_on_another_basis_it_is_an_objection(api: Api, reader: httpx.AsyncClient, address: Address) -> None:
     person = address()
 
-    await reader.post(await path_for(api.installation, person, "offers"), data=ONE_CLICK)
+    await reader.post(await path_for(api.installation, person, "offers", controller="shop-nl"), data=ONE_CLICK)
 
-    await turned(api, person, "OBJECTION_DM", purpose="offers")
+    await turned(api, person, "OBJECTION_DM", controller="shop-nl", purpose="offers")
 
 
 async def test_a_purpose_that_is_registered_no_more_is_refused_all_the_same(

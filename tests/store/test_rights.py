@@ -3,8 +3,8 @@
 Seen to fail: update granted to the recorder on the ledger, on quarantine and on a column of payload; delete granted
 on event; insert granted to viewer, relay, api and operator on one table each; the trigger of one table left out;
 truncate left out of a trigger; the guard of refusals left off index rows, or off personal parts; index rows deleted
-by any superuser; payload readable for the api; the trigger left off the keys of links; the back end of a silent owner ended in the service's
-own role.
+by any superuser; payload readable for the api; the trigger left off the keys of
+links; the back end of a silent owner ended in the service's own role.
 """
 
 import uuid
