@@ -38,3 +38,8 @@ async def purpose(connection: Connection, controller: str, id: str) -> tuple[str
     """Return the basis of a purpose and the name of its controller by the register in force; None: not in it."""
     row = await connection.fetchrow(_SQL["purpose"], controller, id)
     return (row["basis"], row["name"]) if row is not None else (None, None)
+
+
+async def bases(connection: Connection) -> dict[tuple[str, str], str]:
+    """Return the basis of every purpose of the register in force, by controller and id."""
+    return {(row["controller"], row["id"]): row["basis"] for row in await connection.fetch(_SQL["bases"])}
