@@ -30,9 +30,17 @@ REGISTER = {
             "direct_marketing": True,
             "consent_ttl": "P7D",
         },
+        {
+            "controller": "shop-nl",
+            "id": "offers",
+            "basis": "legitimate-interest",
+            "channels": ["email"],
+            "direct_marketing": True,
+            "soft_opt_in": True,
+        },
     ],
 }
-"""A second purpose of the first shop that needs no consent, and a third for which consent lasts a week."""
+"""More of the first shop: a purpose without consent, one whose consent lasts a week; and offers of the second."""
 
 
 @pytest.fixture(scope="session")

@@ -199,6 +199,7 @@ async def test_the_openapi_document_describes_every_call(api: Api) -> None:
         "/v1/subjects/lookup",
         "/v1/register",
         "/v1/requests",
+        "/u/{token}",
         "/healthz",
         "/readyz",
     }

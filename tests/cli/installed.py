@@ -45,7 +45,7 @@ class Answer(NamedTuple):
         return json.loads(self.out)
 
 
-def consent(*arguments: str, data: Path | None = None, said_in: str | None = None) -> Answer:
+def consent(*arguments: str, data: Path | None = None, said_in: str | bytes | None = None) -> Answer:
     """Run a command within this process."""
     found = ["--data", str(data)] if data is not None else []
     result = CliRunner().invoke(app, [*arguments, *found], input=said_in)

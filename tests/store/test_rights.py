@@ -3,8 +3,8 @@
 Seen to fail: update granted to the recorder on the ledger, on quarantine and on a column of payload; delete granted
 on event; insert granted to viewer, relay, api and operator on one table each; the trigger of one table left out;
 truncate left out of a trigger; the guard of refusals left off index rows, or off personal parts; index rows deleted
-by any superuser; payload readable for the api; the back end of a silent owner ended in the service's
-own role.
+by any superuser; payload readable for the api; the trigger left off the keys of
+links; the back end of a silent owner ended in the service's own role.
 """
 
 import uuid
@@ -80,6 +80,19 @@ async def test_the_recorder_cannot_change_what_it_recorded(untouched: str, table
 @pytest.mark.parametrize("table", [*LEDGER, *KEYS])
 async def test_the_recorder_may_insert_and_select_and_nothing_else(untouched: str, table: str) -> None:
     assert await granted(untouched, "consent_recorder", table) == {"SELECT", "INSERT"}
+
+
+async def test_keys_of_links_are_added_by_operators_and_taken_away_by_nobody(untouched: str) -> None:
+    for role in ROLES:
+        expected = {"consent_api": {"SELECT"}, "consent_operator": {"SELECT"}}
+        assert await granted(untouched, role, "unsubscribe_key") == expected.get(role, set())
+    superuser: Connection = await asyncpg.connect(untouched)
+    try:
+        for statement in ("DELETE FROM consent.unsubscribe_key", "TRUNCATE consent.unsubscribe_key"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="is append-only"):
+                await superuser.execute(statement)
+    finally:
+        await superuser.close()
 
 
 async def test_no_role_may_update_a_single_column_of_the_ledger(untouched: str) -> None:

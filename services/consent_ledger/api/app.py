@@ -23,6 +23,7 @@ from consent_ledger.api.operation import Operation
 from consent_ledger.api.publisher import Publisher
 from consent_ledger.api.registers import Registers
 from consent_ledger.api.requests import Requests
+from consent_ledger.api.unsubscribe import Unsubscribe
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.settings import Settings
@@ -46,12 +47,15 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     requests = Requests(access, database, clock)
     decisions = Decisions(access, database, keks, clock, settings)
     lookup = Lookup(access, database, publisher, decisions, keks, clock, settings)
+    unsubscribe = Unsubscribe(database, publisher, keks, clock, settings)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         counting = asyncio.create_task(requests.count())
+        await unsubscribe.open()
         yield
         counting.cancel()
+        await unsubscribe.close()
         await publisher.close()
         await lookup.close()
         await database.close()
@@ -67,11 +71,14 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
         ("POST", "/v1/subjects/lookup", lookup.post, openapi.LOOKUP),
         ("GET", "/v1/register", Registers(access, database).get, openapi.REGISTER),
         ("GET", "/v1/requests", requests.get, openapi.REQUESTS),
+        ("GET", "/u/{token}", unsubscribe.get, openapi.UNSUBSCRIBE_PAGE),
+        ("POST", "/u/{token}", unsubscribe.post, openapi.UNSUBSCRIBE),
         ("GET", "/healthz", operation.healthz, openapi.HEALTH),
         ("GET", "/readyz", operation.readyz, openapi.READY),
     )
     for method, path, call, described in calls:
         app.add_api_route(path, call, methods=[method], response_model=None, openapi_extra=described)
+    app.add_api_route("/u/{token}", unsubscribe.get, methods=["HEAD"], response_model=None, include_in_schema=False)
     return app
 
 

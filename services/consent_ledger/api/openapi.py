@@ -132,6 +132,33 @@ REQUESTS: Final[dict[str, Any]] = {
         **_problems(401, 403, 503),
     },
 }
+_TOKEN: Final = [{"name": "token", "in": "path", "required": True, "schema": {"type": "string"},
+                 "description": "as it stands in the List-Unsubscribe header of the mail"}]  # fmt: skip
+_PAGES: Final[dict[str, Any]] = {
+    status: {"description": description, "content": {"text/html": {"schema": {"type": "string"}}}}
+    for status, description in (
+        ("200", "a page in the reader's language"),
+        ("404", "no such token"),
+        ("503", "nothing was changed; try again after Retry-After"),
+    )
+}
+UNSUBSCRIBE_PAGE: Final[dict[str, Any]] = {
+    "summary": "Show the page with which to unsubscribe; changes nothing",
+    "parameters": _TOKEN,
+    "responses": _PAGES,
+}
+UNSUBSCRIBE: Final[dict[str, Any]] = {
+    "summary": "Unsubscribe at once (RFC 8058); no key, no cookie, no redirect",
+    "parameters": _TOKEN,
+    "requestBody": {
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {"type": "object", "properties": {"List-Unsubscribe": {"const": "One-Click"}}}
+            }
+        },
+    },
+    "responses": _PAGES,
+}
 HEALTH: Final[dict[str, Any]] = {
     "summary": "Tell whether the process lives",
     "responses": {"200": _json("it does", {"type": "object"})},

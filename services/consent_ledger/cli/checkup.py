@@ -55,6 +55,8 @@ class Checkup(msgspec.Struct, kw_only=True):
 async def check_up(settings: Settings) -> Checkup:
     """Look at everything that can be reached."""
     checkup = Checkup(settings=describe(settings))
+    if lying := sum(1 for _ in settings.inbound_aside.glob("*.eml")):
+        checkup.warnings.append(f"{lying} mails that were not understood lie in {settings.inbound_aside}")
     ends = await _look_at_kafka(checkup, settings)
     try:
         connection = await connect(settings.dsn, "consent_operator", statement_timeout=_COUNT_TIMEOUT)

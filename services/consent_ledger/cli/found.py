@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 from pydantic import SecretStr, ValidationError
+from pydantic_settings import SettingsError
 
 from consent_ledger.cli.terminal import USAGE, fail
 from consent_ledger.runtime.local.homes import Process
@@ -61,6 +62,9 @@ def environment() -> Settings:
         # The value itself may be a secret.
         wrong = ", ".join(f"CONSENT_{str(item['loc'][0]).upper()} ({item['msg']})" for item in error.errors())
         fail(f"wrong settings: {wrong}", USAGE)
+    except SettingsError as error:
+        # It names the field, and the value only in its cause.
+        fail(f"wrong settings: {error}", USAGE)
 
 
 def settings(data: Path) -> Settings:

@@ -57,7 +57,7 @@ def history(
     if event is not None:
         asked["event_id"] = str(event)
     else:
-        address = _address(file)
+        address = address_from(file)
         asked["subject"] = [{"type": kind or kind_of(address), "value": address}]
     answer = run(_look(data, asked))
     if as_json:
@@ -75,7 +75,8 @@ def _place(text: str) -> dict[str, int]:
     return {"shard": int(shard), "position": int(position)}
 
 
-def _address(file: Path | None) -> str:
+def address_from(file: Path | None) -> str:
+    """Ask for an address, or read it: as an argument a shell would remember it. Ends the command if there is none."""
     if file is None and sys.stdin.isatty():
         address: str = typer.prompt("address", err=True)
     elif file is None or file == _STANDARD_INPUT:

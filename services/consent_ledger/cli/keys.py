@@ -10,10 +10,11 @@ from rich.text import Text
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table
+from consent_ledger.domain.unsubscribe import ALGORITHM as TOKEN_ALGORITHM
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.store import api_keys, keys
+from consent_ledger.store import api_keys, keys, unsubscribe
 from consent_ledger.store.keys import ControllerKey
 
 T = TypeVar("T")
@@ -42,18 +43,35 @@ def export(
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Print the key under which a controller's addresses are hashed on the topic. It is a secret."""
+    """Print the key under which a controller's addresses are hashed, and the one for its unsubscribe links. Secrets."""
     settings = found.settings(data)
     key = run(_asked(settings, lambda connection: _controller_key(connection, settings, controller)))
     if key is None:
         fail(f"no register that was ever loaded names the controller {controller}", NO)
+    token = run(_asked(settings, lambda one: unsubscribe.newest_key(one, KeyFile(settings.key_file), controller)))
+    hashing = {"kid": key.kid, "alg": _ALGORITHM, "key": base64.b64encode(key.key).decode()}
+    sealing = {"kid": token.kid, "alg": TOKEN_ALGORITHM, "key": base64.b64encode(token.key).decode()}
     if as_json:
-        secret = base64.b64encode(key.key).decode()
-        say_json({"controller": controller, "kid": key.kid, "alg": _ALGORITHM, "key": secret})
+        say_json({"controller": controller, **hashing, "unsubscribe": sealing})
         return
-    rows = [("controller", controller), ("kid", key.kid), ("alg", _ALGORITHM),
-            ("key", base64.b64encode(key.key).decode())]  # fmt: skip
-    out.print(table("Hash key", "", "", rows=list(rows)))
+    rows = [("controller", controller), *hashing.items(),
+            *((f"unsubscribe {name}", text) for name, text in sealing.items())]  # fmt: skip
+    out.print(table("Keys", "", "", rows=list(rows)))
+
+
+@app.command()
+def renew(
+    *,
+    controller: Annotated[str, typer.Option(help="Whose key.")],
+    data: Data = found.DEFAULT_DATA,
+) -> None:
+    """Make a new key for a controller's unsubscribe links; links made under the older ones go on working."""
+    settings = found.settings(data)
+    if run(_asked(settings, lambda connection: _controller_key(connection, settings, controller))) is None:
+        fail(f"no register that was ever loaded names the controller {controller}", NO)
+    key = run(_asked(settings, lambda one: unsubscribe.add_key(one, KeyFile(settings.key_file), controller)))
+    out.print(Text(key.kid), soft_wrap=True)
+    err.print(Text("Export it to the tools that make links.", style="dim"))
 
 
 async def _controller_key(connection: Connection, settings: Settings, controller: str) -> ControllerKey | None:

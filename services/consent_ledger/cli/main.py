@@ -11,6 +11,7 @@ from consent_ledger.cli import (
     evaluate,
     history,
     imports,
+    inbound,
     keys,
     publish,
     quarantine,
@@ -21,6 +22,7 @@ from consent_ledger.cli import (
     rules,
     schema,
     topics,
+    unsubscribe,
     up,
     void,
 )
@@ -45,11 +47,13 @@ app.command()(demo.demo)
 app.command()(publish.publish)
 app.command()(decide.decide)
 app.command()(evaluate.evaluate)
+app.command("unsubscribe-link")(unsubscribe.link)
 app.command()(rules.rules)
 app.command()(history.history)
 app.command()(void.void)
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
+app.add_typer(inbound.app, name="inbound")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")

@@ -1,7 +1,8 @@
-"""What a mail tool uses: its own view of who may be mailed, the gate before each send, and a publisher of events."""
+"""What a mail tool uses: its own view of who may be mailed, the gate before each send, links and events."""
 
 from consent_ledger.client.gate import Allowed, Gate
 from consent_ledger.client.keys import BadKeyError, HashKey, load_keys
+from consent_ledger.client.links import UnsubscribeLinks, load_token_keys
 from consent_ledger.client.local import Changes, Decision, LocalView
 from consent_ledger.client.publisher import Publisher
 from consent_ledger.client.transports import HttpTransport, KafkaTransport, OutOfReachError
@@ -20,5 +21,7 @@ __all__ = [
     "OutOfReachError",
     "Publisher",
     "SuppressionView",
+    "UnsubscribeLinks",
     "load_keys",
+    "load_token_keys",
 ]

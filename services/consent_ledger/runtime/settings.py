@@ -47,6 +47,25 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="address the API listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port of the API")
+    public_url: str | None = Field(None, description="where readers of mail reach the API; begins unsubscribe links")
+    unsubscribe_mailto: str | None = Field(None, description="address of a mailbox that `consent inbound` reads")
+    unsubscribe_source: str = Field("unsubscribe", min_length=1, description="source of events of unsubscribe links")
+    outbox: Path | None = Field(
+        None, description="file on a lasting disk that keeps unsubscriptions while Kafka is away; none: they get 503"
+    )
+    inbound_source: str = Field("inbound", min_length=1, description="source of events that mails are read for")
+    inbound_mailboxes: dict[str, list[str]] = Field(
+        default_factory=dict, description="JSON: address that mail comes back to → its controllers"
+    )
+    inbound_aside: Path = Field(
+        Path("consent-inbound"), description="directory for mails from a pipe that are not understood"
+    )
+    imap_host: str | None = Field(None, description="server of the mailbox that `consent inbound mailbox` reads")
+    imap_port: int = Field(993, ge=1, le=65535, description="its port")
+    imap_security: Literal["ssl", "starttls", "none"] = Field("ssl", description="how to reach it")
+    imap_ca_file: Path | None = Field(None, description="certificate authority of the server, PEM")
+    imap_user: str | None = Field(None, description="whose mailbox")
+    imap_password: SecretStr | None = Field(None, description="its password")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics for this process; 0: none")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
 

@@ -1,0 +1,10 @@
+"""Keys of unsubscribe tokens."""
+
+from consent_ledger.store.migrate import run_script
+
+revision = "0011"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    run_script(__file__)
