@@ -8,6 +8,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from consent_ledger.runtime.clock import SystemClock
@@ -66,7 +67,7 @@ async def test_an_id_that_two_shards_bring_at_once_is_told(recorder: Connection)
     with pytest.raises(IdsTakenError):
         await ledger.append_all(
             recorder,
-            [batch(first), batch(replace(second, event_id=first.event_id), shard=2)],
+            [batch(first), batch(msgspec.structs.replace(second, event_id=first.event_id), shard=2)],
             SystemClock(),
             LEASE,
         )
@@ -83,7 +84,7 @@ async def test_only_what_was_there_before_is_reported_as_taken(recorder: Connect
     with pytest.raises(IdsTakenError) as raised:
         await ledger.append_all(
             recorder,
-            [batch(draft(1), first=1), batch(draft(0), replace(there, offset=1), shard=2)],
+            [batch(draft(1), first=1), batch(draft(0), msgspec.structs.replace(there, offset=1), shard=2)],
             SystemClock(),
             LEASE,
         )

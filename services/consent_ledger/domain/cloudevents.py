@@ -23,6 +23,8 @@ JSON: Final = "application/json"
 
 KafkaHeaders = Sequence[tuple[str | bytes, bytes | None]]
 
+# What almost every record comes with.
+_STRUCTURED_HEADERS: Final = (("content-type", STRUCTURED.encode()),)
 _PREFIX = "ce_"
 _HTTP_PREFIX = "ce-"
 
@@ -65,7 +67,7 @@ def from_kafka(value: bytes | None, headers: KafkaHeaders) -> Reading:
     """
     if value is None:
         return Reading(None, Flaw("NULL_VALUE", "the record has no value"))
-    if headers:
+    if headers and tuple(headers) != _STRUCTURED_HEADERS:
         content_type, attributes = _binary(headers)
         if attributes:
             return _assemble(value, content_type, attributes)

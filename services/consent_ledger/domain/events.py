@@ -40,6 +40,7 @@ __all__ = [
     "decode",
     "personal_bytes",
     "read_body",
+    "written",
 ]
 
 RAW_IDENTIFIER: Final = "RAW_IDENTIFIER"
@@ -233,4 +234,15 @@ def personal_bytes(event: Event) -> bytes:
 
 def content(event: Event) -> bytes:
     """Write everything that was said, but the id: equal for the same content in any mode and order of keys."""
-    return _encode((event.type, event.source, event.occurred_at, event.body, event.personal))
+    return _joined(event, _encode(event.body), _encode(event.personal))
+
+
+def written(event: Event) -> tuple[bytes, bytes, bytes]:
+    """Write body, personal fields and content at once: what `body_bytes`, `personal_bytes` and `content` write."""
+    body, personal = _encode(event.body), _encode(event.personal)
+    return b"[%d,%b]" % (_BODY_FORMAT, body), personal, _joined(event, body, personal)
+
+
+def _joined(event: Event, body: bytes, personal: bytes) -> bytes:
+    head = _encode((event.type, event.source, event.occurred_at))
+    return b"%b,%b,%b]" % (head[:-1], body, personal)

@@ -64,8 +64,8 @@ def normalise_or_raw(type: str, value: str) -> tuple[str, bool]:
 
 # What e-mail mostly looks like, already lower case: the library would return it unchanged. At most 64 characters, so
 # that no label or part can be too long; labels with "--" inside may be Punycode and are left to the library.
+_PLAIN_MAX_CHARS: Final = 64
 _PLAIN_EMAIL = re.compile(
-    r"(?=.{3,64}\Z)(?!.*--.*\Z)"
     r"[a-z0-9_!#$%&'*+\-/=?^`{|}~]+(?:\.[a-z0-9_!#$%&'*+\-/=?^`{|}~]+)*@"
     r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+([a-z0-9-]*[a-z])"
 )
@@ -76,7 +76,8 @@ def _email(value: str) -> str:
     value = value.strip()
     if value.isascii():
         lowered = value.lower()
-        plain = _PLAIN_EMAIL.fullmatch(lowered)
+        may_be_plain = len(lowered) <= _PLAIN_MAX_CHARS and "--" not in lowered
+        plain = _PLAIN_EMAIL.fullmatch(lowered) if may_be_plain else None
         if plain is not None and plain[1] not in _RESERVED_ENDINGS and plain[1][0] != "-":
             return lowered
     return _email_by_library(value)

@@ -5,13 +5,12 @@ meanwhile, the append refuses the batch and it is prepared again.
 """
 
 import hashlib
-import hmac
 import os
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from consent_ledger.domain import events, leaf, register, register_schedule
 from consent_ledger.domain.catalogue import CALL_SNAPSHOT, VIEWED
 from consent_ledger.domain.events import KINDS, Event, Rejection
-from consent_ledger.domain.keyedhash import address_hash
+from consent_ledger.domain.keyedhash import address_hash, keyed_hash
 from consent_ledger.runtime.keys import KeyEncryptionKeys, encrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.shards import CONTROL_SHARD
@@ -49,17 +48,16 @@ class _Person(NamedTuple):
     cipher: AESGCM
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoded:
+class _Decoded(NamedTuple):
     """One record after decoding; `event` None means rejected."""
 
     record: Record
     event: Event | None
     rejection: Rejection | None
     # Keyed hashes of the event's identifiers, by controller reached.
-    hashes: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+    hashes: Mapping[str, tuple[bytes, ...]] = MappingProxyType({})
     # The anchors of the keys to encrypt under, by controller addressed.
-    anchors: dict[str, bytes] = field(default_factory=dict)
+    anchors: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Preparer:
@@ -194,8 +192,8 @@ class Preparer:
     # -- drafts
 
     def _draft(self, item: _Decoded, event: Event) -> Draft:
-        body, personal = events.body_bytes(event), events.personal_bytes(event)
-        digest = hmac.digest(self._service["digest"], events.content(event), "sha256")
+        body, personal, content = events.written(event)
+        digest = keyed_hash(self._service["digest"], content)
         subjects = tuple(
             (controller, ordinal, role, identifier.type, identifier.shared, hash_)
             for controller, hashes in item.hashes.items()
@@ -251,7 +249,7 @@ class Preparer:
             document=document,
             loaded=loaded,
         )
-        drafts.append(replace(self._draft(item, event), load=load))
+        drafts.append(msgspec.structs.replace(self._draft(item, event), load=load))
 
     def _quarantine(self, record: Record, rejection: Rejection | None) -> Quarantined:
         assert rejection is not None  # noqa: S101 - every record without an event has one
@@ -298,7 +296,7 @@ class Preparer:
             id=uuid.uuid5(draft.event_id, draft.digest.hex()),
             body={**item.event.body, "conflicts_with": str(draft.event_id)},
         )
-        return replace(self._draft(item, event), digest=draft.digest)
+        return msgspec.structs.replace(self._draft(item, event), digest=draft.digest)
 
 
 def _doubt(event: Event, reached: Sequence[str]) -> Rejection | None:

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from consent_ledger.domain.leaf import leaf_hash
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.postgres import Connection
@@ -71,8 +73,7 @@ class Quarantined:
     record: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An entry that has no place yet. `occurred_at` None: nobody said, so it is the instant of recording."""
 
     offset: int
