@@ -6,6 +6,8 @@ import msgspec
 
 from consent_ledger.api.answers import Item, Several
 from consent_ledger.api.body import JSON
+from consent_ledger.api.changes import Answered as Changed
+from consent_ledger.api.changes import Asked as AskedChanges
 from consent_ledger.api.decisions import Answered
 from consent_ledger.api.lookup import Asked as Lookup
 from consent_ledger.api.problems import MEDIA_TYPE
@@ -94,6 +96,15 @@ DECISIONS: Final[dict[str, Any]] = {
     "responses": {
         "200": _json("the answers in the order of the questions", _answered()),
         **_problems(400, 401, 403, 413, 422, 503),
+    },
+}
+CHANGES: Final[dict[str, Any]] = {
+    "summary": "List the addresses whose decisions changed since a cursor",
+    "parameters": _KEY,
+    "requestBody": {"required": True, "content": {JSON: {"schema": _schema(AskedChanges)}}},
+    "responses": {
+        "200": _json("what changed, and where to go on", _schema(Changed)),
+        **_problems(400, 401, 403, 409, 413, 422, 503),
     },
 }
 LOOKUP: Final[dict[str, Any]] = {
