@@ -74,6 +74,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     )
     for method, path, call, described in calls:
         app.add_api_route(path, call, methods=[method], response_model=None, openapi_extra=described)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
 
