@@ -1,7 +1,7 @@
 """Real servers for the tests: one Kafka and one PostgreSQL per run, started when the first test asks for them.
 
 With CONSENT_TEST_SERVERS=external those of CONSENT_KAFKA_BOOTSTRAP_SERVERS and CONSENT_DATABASE_URL, a superuser's, are
-used instead.
+used instead; with CONSENT_TEST_SERVERS=containers those of a container engine.
 """
 
 import os
@@ -19,7 +19,10 @@ from consent_ledger.runtime.local import Kafka, Postgres
 hypothesis.settings.register_profile("consent", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("consent")
 
-EXTERNAL = os.environ.get("CONSENT_TEST_SERVERS", "local") == "external"
+SERVERS = os.environ.get("CONSENT_TEST_SERVERS", "local")
+if SERVERS not in ("local", "external", "containers"):
+    pytest.exit(f"CONSENT_TEST_SERVERS is local, external or containers, not {SERVERS}", returncode=4)
+EXTERNAL = SERVERS == "external"
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +30,12 @@ def kafka() -> Iterator[str]:
     """Bootstrap servers of the run's Kafka."""
     if EXTERNAL:
         yield os.environ["CONSENT_KAFKA_BOOTSTRAP_SERVERS"]
+        return
+    if SERVERS == "containers":
+        import containers  # noqa: PLC0415 - needs an engine, which most runs do not have.
+
+        with containers.kafka() as address:
+            yield address
         return
     with Kafka() as server:
         yield server.bootstrap_servers
@@ -37,6 +46,12 @@ def postgres() -> Iterator[str]:
     """URL of the run's PostgreSQL for its superuser."""
     if EXTERNAL:
         yield os.environ["CONSENT_DATABASE_URL"]
+        return
+    if SERVERS == "containers":
+        import containers  # noqa: PLC0415 - needs an engine, which most runs do not have.
+
+        with containers.postgres() as address:
+            yield address
         return
     with Postgres() as server:
         yield server.url

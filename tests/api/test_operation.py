@@ -142,7 +142,7 @@ async def test_what_nobody_expected_tells_nothing_to_caller_or_log(
     async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret@example.be")
 
-    monkeypatch.setattr(Decisions, "answer", fail)
+    monkeypatch.setattr(Decisions, "_answer", fail)
     with caplog.at_level(logging.DEBUG):
         answer = await api.ask(question())
 
@@ -196,6 +196,7 @@ async def test_the_openapi_document_describes_every_call(api: Api) -> None:
     assert set(described["paths"]) == {
         "/v1/events",
         "/v1/decisions",
+        "/v1/changes",
         "/v1/subjects/lookup",
         "/v1/register",
         "/v1/requests",

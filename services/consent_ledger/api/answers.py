@@ -68,13 +68,17 @@ class Several(msgspec.Struct, frozen=True):
 
 
 class Asked(NamedTuple):
-    """A question in terms of the register and the view. `addresses` None: one of them is no address."""
+    """A question in terms of the register and the view. `addresses` None: one of them is no address.
+
+    `has_key` false: the controller has none, so the hashes are under no secret and must not be kept.
+    """
 
     controller: str
     addresses: tuple[tuple[str, bytes], ...] | None
     pairs: list[Pair]
     at: int | None
     is_open: bool
+    has_key: bool
 
 
 class Said(NamedTuple):
@@ -107,10 +111,10 @@ def ask(register: Register, keys: Mapping[str, bytes], question: Question) -> As
         addresses = tuple(hashed if len(hashed) == 1 else dict.fromkeys(hashed))
     at = None if question.at is None else durations.instant(question.at)
     if purpose is not None and channel is not None:
-        return Asked(controller, addresses, [(purpose, channel)], at, is_open=False)
+        return Asked(controller, addresses, [(purpose, channel)], at, is_open=False, has_key=controller in keys)
     # Where there is nothing to name, the question stands for itself and is told why.
     pairs: list[Pair] = list(_pairs(register, question)) or [(purpose, channel)]
-    return Asked(controller, addresses, pairs, at, is_open=True)
+    return Asked(controller, addresses, pairs, at, is_open=True, has_key=controller in keys)
 
 
 def _pairs(register: Register, question: Question) -> Iterator[tuple[str, str]]:

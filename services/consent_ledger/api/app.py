@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consent_ledger import api
 from consent_ledger.api import openapi, problems
 from consent_ledger.api.access import Access
+from consent_ledger.api.changes import Changes
 from consent_ledger.api.database import Database
 from consent_ledger.api.decisions import Decisions
 from consent_ledger.api.intake import Intake
@@ -68,6 +69,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     calls: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
         ("POST", "/v1/events", Intake(access, database, publisher).post, openapi.EVENTS),
         ("POST", "/v1/decisions", decisions.post, openapi.DECISIONS),
+        ("POST", "/v1/changes", Changes(access, database, clock, settings).post, openapi.CHANGES),
         ("POST", "/v1/subjects/lookup", lookup.post, openapi.LOOKUP),
         ("GET", "/v1/register", Registers(access, database).get, openapi.REGISTER),
         ("GET", "/v1/requests", requests.get, openapi.REQUESTS),
@@ -79,6 +81,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     for method, path, call, described in calls:
         app.add_api_route(path, call, methods=[method], response_model=None, openapi_extra=described)
     app.add_api_route("/u/{token}", unsubscribe.get, methods=["HEAD"], response_model=None, include_in_schema=False)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
 

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
+from uuid import uuid4
 
 import msgspec
 from fastapi import Request, Response
 
-from consent_ledger.api import answers, known, questions
+from consent_ledger.api import answers, campaign, known, questions
 from consent_ledger.api.access import Access
 from consent_ledger.api.answers import Asked, Ground, Item, Said, Several
 from consent_ledger.api.body import json_response, read_body
@@ -26,7 +27,7 @@ from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.store import keys, view
+from consent_ledger.store import campaigns, keys, view
 from consent_ledger.store.api_keys import Scope
 from consent_ledger.store.decisions import BehindError, Snapshot, behind_barrier
 
@@ -98,13 +99,25 @@ class Decisions:
         if scope not in key.scopes or not all(map(key.acts_for, {question.controller for question in asked.questions})):
             raise forbidden()
         past = None if asked.as_of is None else known.read(asked.as_of)
-        return json_response(await self.answer(asked.questions, past, explain=_is_asked_why(request)))
+        read, answered = await self._answer(asked.questions, past, explain=_is_asked_why(request))
+        if asked.campaign is not None and asked.questions:
+            # Before the answer is given, so that every answer on which somebody acted can be shown.
+            await self._remember(asked.campaign, key.id, read.asked, answered)
+        return json_response(answered)
 
     async def answer(self, asked: Sequence[Question], past: Known | None = None, *, explain: bool = False) -> Answered:
         """Answer questions from one snapshot, taken behind the barrier; by what was known in the past, if it says so.
 
         Raises `ProblemError` 503, 422, 413.
         """
+        return (await self._answer(asked, past, explain=explain))[1]
+
+    async def _remember(self, name: str, api_key: str, asked: Sequence[Asked], answered: Answered) -> None:
+        rows = campaign.rows(asked, answered.decisions)
+        request = campaigns.Request(uuid4(), name, api_key, answered.known, answered.horizon, rows)
+        await self._database.read(lambda connection: campaigns.remember(connection, request))
+
+    async def _answer(self, asked: Sequence[Question], past: Known | None, *, explain: bool) -> tuple[_Read, Answered]:
         read = await self._database.read(lambda connection: self._read(connection, asked, past, explain=explain))
         items: list[Item | Several] = []
         for index, (one, said) in enumerate(zip(read.asked, read.said, strict=True)):
@@ -119,7 +132,7 @@ class Decisions:
                 found = said
             items.append(answers.item(one, found, read.ground.register))
         known_ = None if read.known is None else read.known.dumps()
-        return Answered(decisions=items, known=known_, horizon=read.horizon)
+        return read, Answered(decisions=items, known=known_, horizon=read.horizon)
 
     async def _read(
         self, connection: Connection, asked: Sequence[Question], past: Known | None, *, explain: bool
@@ -133,8 +146,10 @@ class Decisions:
                     snapshot, rules, _prepare(asked, rules, explain=explain), explain=explain
                 )
         except BehindError:
-            prepared = _prepare(asked, self._rules, explain=explain)
-            ground = Ground(self._rules.register, {}, {}, 0)
+            # Without a register a process that has just begun refuses all the same, but knows whom it was asked about.
+            rules = self._rules if self._rules.keys else await _rules(connection, self._keks, 0)
+            prepared = _prepare(asked, rules, explain=explain)
+            ground = Ground(rules.register, {}, {}, 0)
             return _Read(prepared, [answers.refuse(one, "STALE") for one in prepared], {}, ground, {}, None, None)
 
     async def _rules_of(self, connection: Connection, version: int) -> _Rules:

@@ -2,37 +2,38 @@
 
 from typing import Any, Final
 
-import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 
 from consent_ledger.api.answers import Item, Several
 from consent_ledger.api.body import JSON
+from consent_ledger.api.changes import Answered as Changed
+from consent_ledger.api.changes import Asked as AskedChanges
 from consent_ledger.api.decisions import Answered
 from consent_ledger.api.lookup import Asked as Lookup
+from consent_ledger.api.lookup import Look, Shown
 from consent_ledger.api.problems import MEDIA_TYPE
 from consent_ledger.api.questions import Asked
 from consent_ledger.domain.cloudevents import BATCH, STRUCTURED
 from consent_ledger.domain.notices import Notice
 from consent_ledger.domain.requests import Request as SubjectRequest
+from consent_ledger.runtime.asyncapi import written_out
 
-_PROBLEM: Final = {"description": "problem details (RFC 9457)", "content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
-_KEY: Final = [{"name": "Authorization", "in": "header", "required": True, "schema": {"type": "string"},
-                "description": "Bearer cl_<id>_<secret>"}]  # fmt: skip
+_PROBLEM_SCHEMA: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "urn:consent-ledger:problem:<code>"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "index": {"type": "integer", "description": "the question or event that is wrong"},
+    },
+}
+_PROBLEM: Final = {"description": "problem details (RFC 9457)", "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}}
+_SCHEME: Final = {"type": "http", "scheme": "bearer", "description": "an API key, cl_<id>_<secret>"}
+_KEY: Final = [{"name": "Authorization", "in": "header", "required": True, "schema": {"type": "string"}}]
 _EVENT: Final = {"type": "object", "description": "a CloudEvent 1.0; the JSON Schemas of the event types describe it"}
-
-
-def _schema(type_: Any) -> dict[str, Any]:
-    """Give the JSON Schema of a struct with everything it refers to written out, for there is nothing recursive."""
-    (schema,), components = msgspec.json.schema_components([type_], ref_template="{name}")
-
-    def written_out(part: Any) -> Any:
-        if isinstance(part, dict):
-            if "$ref" in part:
-                return written_out(components[part["$ref"]])
-            return {key: written_out(value) for key, value in part.items()}
-        return [written_out(value) for value in part] if isinstance(part, list) else part
-
-    found: dict[str, Any] = written_out(schema)
-    return found
 
 
 def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def _problems(*statuses: int) -> dict[str, Any]:
 
 def _answered() -> dict[str, Any]:
     """Give the schema of an answer, whose two kinds of items are told apart by their members."""
-    items = {"anyOf": [_schema(Item), _schema(Several)]}
+    items = {"anyOf": [written_out(Item), written_out(Several)]}
     instant = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
     return {
         "type": "object",
@@ -58,6 +59,62 @@ def _answered() -> dict[str, Any]:
         },
     }
 
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Describe all calls. Of a header Authorization readers take no notice (OpenAPI 3.1), so it is said as security."""
+    made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    for call in (call for calls in made["paths"].values() for call in calls.values()):
+        parameters = call.get("parameters", [])
+        if any(one["name"] == "Authorization" for one in parameters):
+            call["parameters"] = [one for one in parameters if one["name"] != "Authorization"]
+            call["security"] = [{"key": []}]
+    made.setdefault("components", {})["securitySchemes"] = {"key": _SCHEME}
+    return made
+
+
+def _members(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+_ID: Final = {"type": "string", "format": "uuid"}
+_INSTANT: Final = {"type": "string", "format": "date-time"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_RESULT: Final = _members(
+    id=_or_null(_ID),
+    status={"enum": ["entry", "duplicate", "rejected"]},
+    shard=_or_null(_COUNT),
+    position=_or_null(_COUNT),
+    recorded_at=_or_null(_INSTANT),
+    reason=_or_null({"type": "string"}),
+)
+_TAKEN: Final = {
+    "type": "object",
+    "required": ["id"],
+    "properties": {"id": _ID, "warning": {"type": "string", "description": "recorded, but somebody should look"}},
+}
+_RECEIPT: Final = _members(
+    accepted=_list(_TAKEN),
+    rejected=_list(_members(index=_COUNT, id=_or_null(_ID), problem={"type": "object"})),
+)
+_READY: Final = _members(
+    ready={"type": "boolean"},
+    checks=_members(
+        kafka={"type": "boolean"},
+        database={"type": "boolean"},
+        register={"type": "boolean"},
+        horizon_age_s=_or_null({"type": "number"}),
+    ),
+)
 
 EVENTS: Final[dict[str, Any]] = {
     "summary": "Publish one event or a batch",
@@ -74,8 +131,8 @@ EVENTS: Final[dict[str, Any]] = {
         },
     },
     "responses": {
-        "200": _json("what the ledger made of each event", {"type": "object"}),
-        "202": _json("which events Kafka has", {"type": "object"}),
+        "200": _json("what the ledger made of each event, in order", _members(results=_list(_RESULT))),
+        "202": _json("which events Kafka has", _RECEIPT),
         **_problems(400, 401, 403, 413, 415, 422, 503),
     },
 }
@@ -90,10 +147,19 @@ DECISIONS: Final[dict[str, Any]] = {
             "description": "true: say of each answer why, and what would change it; at most 100 answers",
         },
     ],
-    "requestBody": {"required": True, "content": {JSON: {"schema": _schema(Asked)}}},
+    "requestBody": {"required": True, "content": {JSON: {"schema": written_out(Asked)}}},
     "responses": {
         "200": _json("the answers in the order of the questions", _answered()),
         **_problems(400, 401, 403, 413, 422, 503),
+    },
+}
+CHANGES: Final[dict[str, Any]] = {
+    "summary": "List the addresses whose decisions changed since a cursor",
+    "parameters": _KEY,
+    "requestBody": {"required": True, "content": {JSON: {"schema": written_out(AskedChanges)}}},
+    "responses": {
+        "200": _json("what changed, and where to go on", written_out(Changed)),
+        **_problems(400, 401, 403, 409, 413, 422, 503),
     },
 }
 LOOKUP: Final[dict[str, Any]] = {
@@ -103,16 +169,34 @@ LOOKUP: Final[dict[str, Any]] = {
         {"name": "Prefer", "in": "header", "schema": {"type": "string"},
          "description": "wait=N: how long the ledger may take to record the look"},
     ],
-    "requestBody": {"required": True, "content": {JSON: {"schema": _schema(Lookup)}}},
+    "requestBody": {"required": True, "content": {JSON: {"schema": written_out(Lookup)}}},
     "responses": {
-        "200": _json("the entry that records the look, and what is shown", {"type": "object"}),
+        "200": _json(
+            "the entry that records the look, and what is shown",
+            _members(look=written_out(Look), shown=written_out(Shown)),
+        ),
         **_problems(400, 401, 403, 404, 413, 422, 503),
     },
 }  # fmt: skip
 REGISTER: Final[dict[str, Any]] = {
     "summary": "Show the register in force and its versions",
     "parameters": _KEY,
-    "responses": {"200": _json("the register", {"type": "object"}), **_problems(401, 503)},
+    "responses": {
+        "200": _json(
+            "the register",
+            {
+                "type": "object",
+                "required": ["version", "register", "versions", "scheduled"],
+                "properties": {
+                    "version": _COUNT,
+                    "register": {"type": "object"},
+                    "versions": _list({"type": "object"}),
+                    "scheduled": _list({"type": "object"}),
+                },
+            },
+        ),
+        **_problems(401, 503),
+    },
 }
 REQUESTS: Final[dict[str, Any]] = {
     "summary": "List requests of subjects (Art. 15 to 22) with their last days, and recipients to tell (Art. 19)",
@@ -124,8 +208,8 @@ REQUESTS: Final[dict[str, Any]] = {
                 "type": "object",
                 "required": ["requests", "notices"],
                 "properties": {
-                    "requests": {"type": "array", "items": _schema(SubjectRequest)},
-                    "notices": {"type": "array", "items": _schema(Notice)},
+                    "requests": {"type": "array", "items": written_out(SubjectRequest)},
+                    "notices": {"type": "array", "items": written_out(Notice)},
                 },
             },
         ),
@@ -161,9 +245,9 @@ UNSUBSCRIBE: Final[dict[str, Any]] = {
 }
 HEALTH: Final[dict[str, Any]] = {
     "summary": "Tell whether the process lives",
-    "responses": {"200": _json("it does", {"type": "object"})},
+    "responses": {"200": _json("it does", _members(status={"const": "ok"}))},
 }
 READY: Final[dict[str, Any]] = {
     "summary": "Tell whether the service can be of use",
-    "responses": {"200": _json("it can", {"type": "object"}), "503": _json("it cannot", {"type": "object"})},
+    "responses": {"200": _json("it can", _READY), "503": _json("it cannot", _READY)},
 }

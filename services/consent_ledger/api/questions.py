@@ -41,11 +41,13 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a request.
 
     `as_of`: answer by what was known then, an instant of recording or the `known` of an earlier answer, and for then
-    unless `at` says otherwise. Needs the scope audit.
+    unless `at` says otherwise. Needs the scope audit. `campaign`: the name under which who was asked about and what was
+    answered is remembered; not together with `as_of`.
     """
 
     questions: list[Question]
     as_of: Annotated[str, Meta(min_length=1, max_length=20_000)] | None = None
+    campaign: Name | None = None
 
 
 class _Counted(msgspec.Struct, frozen=True):
@@ -73,6 +75,8 @@ def read(body: bytes) -> Asked:
         raise ProblemError(400, "not-json", "the body is not JSON") from None
     if len(asked.questions) > QUESTIONS_MAX:
         raise _too_many()
+    if asked.as_of is not None and asked.campaign is not None:
+        raise ProblemError(422, "invalid", "a campaign is asked about now, not as_of an earlier time")
     return asked
 
 

@@ -5,6 +5,7 @@ import logging
 import typer
 
 from consent_ledger.cli import (
+    campaign,
     decide,
     demo,
     doctor,
@@ -54,6 +55,7 @@ app.command()(void.void)
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(inbound.app, name="inbound")
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")

@@ -37,9 +37,10 @@ def run_(
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Delete evidence of consents, files of requests and quarantined records whose time is over; never a refusal.
+    """Delete evidence of consents, files of requests, quarantined records and answers to campaigns whose time is over.
 
-    A run that was cut off is taken up where it stood. What was deleted is recorded in the ledger, as figures.
+    Never a refusal. A run that was cut off is taken up where it stood. What was deleted is recorded in the ledger, as
+    figures.
     """
     report = run(_run(found.settings(data), dry_run=dry_run, chunk=chunk, quiet=as_json))
     counts = report.counts
@@ -51,7 +52,8 @@ def run_(
     would = "would be " if dry_run else ""
     out.print(
         f"{counts.payloads:,} personal parts, {counts.index_rows:,} index rows and {counts.quarantined:,} quarantined "
-        f"records {would}deleted; the index rows of {counts.kept:,} consents stay, for refusals rest on them."
+        f"records {would}deleted; the index rows of {counts.kept:,} consents stay, for refusals rest on them. "
+        f"{counts.campaign_answers:,} answers to campaigns {would}deleted."
     )
 
 

@@ -79,6 +79,15 @@ def after(start: int, duration: str) -> int:
         return NEVER
 
 
+def before(end: datetime, duration: str) -> datetime:
+    """Go back by a duration by the calendar in UTC; not behind the first instant of the calendar."""
+    span = parse(duration)
+    try:
+        return end - relativedelta(months=span.months) - timedelta(microseconds=span.microseconds)
+    except (OverflowError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
+
+
 @lru_cache(maxsize=65_536)
 def birthday(birth_day: int, years: int) -> int:
     """Give the instant at which someone born on that day (a proleptic ordinal) completes so many years, in UTC."""

@@ -14,9 +14,10 @@ from consent_ledger.domain.identity import in_window
 _CONFIRMATION_OVER: Final = "P7DT0.000001S"
 """The first instant at which a double opt-in can no longer be confirmed."""
 _ORIGINS: Final = frozenset({SUBJECT, "import", "third-party"})
-_MECHANISMS: Final = frozenset(
+MECHANISMS: Final = frozenset(
     {"unticked-checkbox", "button", "toggle", "signature", "recorded-call", "double-opt-in", "preference-centre"}
 )
+"""By these a consent may be given; silence, pre-ticked boxes and bundles are no consent."""
 
 
 def weigh(case: Case) -> None:
@@ -50,7 +51,7 @@ def _flaw(case: Case, consent: Fact) -> str | None:
     if consent.ahead or not standing.register.serves(consent.source, standing.controller):
         return "CONSENT_INVALID"
     # Silence, pre-ticked boxes and bundles are no consent (Rec. 32; C-673/17, C-61/19), nor is what cannot be shown.
-    if consent.origin not in _ORIGINS or consent.mechanism not in _MECHANISMS or not consent.evident:
+    if consent.origin not in _ORIGINS or consent.mechanism not in MECHANISMS or not consent.evident:
         return "CONSENT_INVALID"
     if case.terms.min_text_version is not None and (consent.text_version or 0) < case.terms.min_text_version:
         return "CONSENT_OUTDATED"

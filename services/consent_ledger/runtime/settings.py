@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aiokafka.helpers import create_ssl_context
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from consent_ledger.domain import durations
 
 
 class Settings(BaseSettings):
@@ -45,6 +47,8 @@ class Settings(BaseSettings):
     max_staleness: float = Field(60.0, gt=0, le=900, description="seconds behind Kafka after which every answer is no")
     barrier_ms: int = Field(250, ge=1, le=10_000, description="how long a decision waits for the view to catch up")
 
+    campaign_retention: str = Field("P1Y", description="how long the answers to campaigns are kept, as P1Y or P90D")
+
     api_host: str = Field("127.0.0.1", description="address the API listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port of the API")
     public_url: str | None = Field(None, description="where readers of mail reach the API; begins unsubscribe links")
@@ -68,6 +72,12 @@ class Settings(BaseSettings):
     imap_password: SecretStr | None = Field(None, description="its password")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics for this process; 0: none")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
+
+    @field_validator("campaign_retention")
+    @classmethod
+    def _is_duration(cls, text: str) -> str:
+        durations.parse(text)
+        return text
 
     @property
     def kafka_settings(self) -> str:

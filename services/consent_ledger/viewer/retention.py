@@ -24,7 +24,7 @@ from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.store import requests, view
+from consent_ledger.store import campaigns, requests, view
 from consent_ledger.store import retention as store
 from consent_ledger.store.retention import Doomed, StoredDossier
 from consent_ledger.viewer.calls import Calls
@@ -37,13 +37,14 @@ class Counts(msgspec.Struct, kw_only=True):
     """What a run deleted, or would. `consents`: those whose time is over, by `controller/purpose`.
 
     `payloads`: personal parts of consents and of the files of answered requests. `kept`: consents whose index rows
-    stay, because refusals rest on them.
+    stay, because refusals rest on them. `campaign_answers`: of CONSENT_CAMPAIGN_RETENTION.
     """
 
     payloads: int = 0
     index_rows: int = 0
     quarantined: int = 0
     kept: int = 0
+    campaign_answers: int = 0
     consents: dict[str, int] = msgspec.field(default_factory=dict)
 
     def take(self, controller: str, plan: Plan) -> None:
@@ -102,6 +103,7 @@ class Retention:
             await self._report_progress(next_dossier)
         counts.payloads += sum([len(batch) async for batch in self._request_files(now)])
         counts.quarantined = await store.count_old_quarantine(self._connection, _quarantine_end(now))
+        counts.campaign_answers = await campaigns.count_old(self._connection, self._campaigns_end(now))
         return Report(None, now, counts)
 
     async def run(self) -> Report:
@@ -218,6 +220,19 @@ class Retention:
                 deleted = await store.delete_old_quarantine(self._connection, _quarantine_end(now), _ROWS_PER_STATEMENT)
                 counts.quarantined += deleted
                 await store.advance(self._connection, id_, next_dossier, msgspec.to_builtins(counts))
+        await self._delete_campaigns(id_, next_dossier, counts, now)
+
+    async def _delete_campaigns(self, id_: UUID, next_dossier: int, counts: Counts, now: datetime) -> None:
+        deleted = 1
+        while deleted:
+            async with self._connection.transaction():
+                deleted = await campaigns.delete_old(self._connection, self._campaigns_end(now))
+                counts.campaign_answers += deleted
+                await store.advance(self._connection, id_, next_dossier, msgspec.to_builtins(counts))
+
+    def _campaigns_end(self, now: datetime) -> datetime:
+        """Give the instant before which no answer to a campaign is kept."""
+        return durations.before(now, self._settings.campaign_retention)
 
 
 def _plan(register: Register, controller: str, facts: Sequence[Fact], calendar: Calendar, now: datetime) -> Plan:
