@@ -13,8 +13,7 @@ from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, 
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.store import api_keys, keys
-from consent_ledger.store.keys import ControllerKey
+from consent_ledger.store import api_keys, consumers, keys
 
 T = TypeVar("T")
 
@@ -38,26 +37,42 @@ def init(*, data: Data = found.DEFAULT_DATA) -> None:
 @app.command()
 def export(
     *,
-    controller: Annotated[str, typer.Option(help="Whose key.")],
+    controller: Annotated[str | None, typer.Option(help="Whose key.")] = None,
+    consumer: Annotated[str | None, typer.Option(help="All keys of a registered consumer, and no other.")] = None,
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Print the key under which a controller's addresses are hashed on the topic. It is a secret."""
+    """Print the key under which a controller's addresses are hashed on the topic, or all keys of a tool: secrets."""
+    if (controller is None) == (consumer is None):
+        fail("name either a --controller or a --consumer", USAGE)
     settings = found.settings(data)
-    key = run(_asked(settings, lambda connection: _controller_key(connection, settings, controller)))
-    if key is None:
-        fail(f"no register that was ever loaded names the controller {controller}", NO)
+    exported = run(_asked(settings, lambda connection: _export(connection, settings, controller, consumer)))
     if as_json:
-        secret = base64.b64encode(key.key).decode()
-        say_json({"controller": controller, "kid": key.kid, "alg": _ALGORITHM, "key": secret})
+        say_json(exported[0] if consumer is None else {"keys": exported})
         return
-    rows = [("controller", controller), ("kid", key.kid), ("alg", _ALGORITHM),
-            ("key", base64.b64encode(key.key).decode())]  # fmt: skip
-    out.print(table("Hash key", "", "", rows=list(rows)))
+    rows = [tuple(one.values()) for one in exported]
+    out.print(table("Hash keys", "controller", "kid", "alg", "key", rows=rows))
 
 
-async def _controller_key(connection: Connection, settings: Settings, controller: str) -> ControllerKey | None:
-    return (await keys.controller_keys(connection, KeyFile(settings.key_file))).get(controller)
+async def _export(
+    connection: Connection, settings: Settings, controller: str | None, consumer: str | None
+) -> list[dict[str, str]]:
+    """Return the keys as tools read them, of just the controllers that were asked for."""
+    wanted = [controller] if controller is not None else await _controllers(connection, consumer)
+    known = await keys.controller_keys(connection, KeyFile(settings.key_file))
+    if strangers := [one for one in wanted if one not in known]:
+        fail(f"no register that was ever loaded names the controller {', '.join(strangers)}", NO)
+    return [
+        {"controller": one, "kid": known[one].kid, "alg": _ALGORITHM, "key": base64.b64encode(known[one].key).decode()}
+        for one in wanted
+    ]
+
+
+async def _controllers(connection: Connection, name: str | None) -> list[str]:
+    consumer = await consumers.find(connection, name or "")
+    if consumer is None:
+        fail(f"no consumer {name} is registered: consent consumers add", NO)
+    return consumer.controllers
 
 
 @app.command()
