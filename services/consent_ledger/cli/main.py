@@ -13,6 +13,7 @@ from consent_ledger.cli import (
     history,
     imports,
     keys,
+    propagation,
     publish,
     quarantine,
     reconcile,
@@ -58,6 +59,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(requests.app, name="requests")
 app.add_typer(retention.app, name="retention")
 app.command()(reconcile.reconcile)
+app.command()(propagation.propagation)
 app.command()(schema.migrate)
 app.command()(doctor.doctor)
 

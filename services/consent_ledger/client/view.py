@@ -176,6 +176,7 @@ class SuppressionView(LocalView):
         finally:
             if reporting is not None:
                 reporting.cancel()
+                await asyncio.wait([reporting])
 
     def _make_acknowledger(self) -> Acknowledger | None:
         if self._consumer is None:
