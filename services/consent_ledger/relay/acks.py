@@ -7,6 +7,7 @@ taken at least once. Taking one again changes nothing.
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -31,6 +32,7 @@ _BATCH_MAX: Final = 500
 _COUNT_SECONDS: Final = 5.0
 _FORGET_SECONDS: Final = 3600.0
 _RETRY_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 2.0
 
 
 class _Retired(NamedTuple):
@@ -72,7 +74,7 @@ class Acks:
             finally:
                 if connection is not None:
                     connection.terminate()
-                await consumer.stop()
+                await _stop(consumer)
 
     async def _step(self, connection: Connection, consumer: AIOKafkaConsumer) -> None:
         found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH_MAX)
@@ -94,6 +96,13 @@ class Acks:
             BEHIND.labels(name).set(seconds)
         self._known = set(behind)
         COUNTED.set_to_current_time()
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    """Leave the group, if the brokers answer; without a word they notice by themselves."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(_STOP_SECONDS):
+            await consumer.stop()
 
 
 async def take(connection: Connection, records: Iterable[ConsumerRecord]) -> None:
