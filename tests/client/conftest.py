@@ -34,7 +34,10 @@ class Topic:
             await admin.close()
 
     async def publish(self, *records: tuple[bytes, bytes | None], q: int = 0) -> None:
-        for key, value in records:
+        await self.publish_at(*((q, key, value) for key, value in records))
+
+    async def publish_at(self, *records: tuple[int, bytes, bytes | None]) -> None:
+        for q, key, value in records:
             await self._producer.send(self.name, value, key, partition=q)
         await self._producer.flush()
 

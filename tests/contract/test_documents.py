@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from builders import REGISTER
 from consent_ledger.api.app import create_app
 from consent_ledger.cli import contract
+from consent_ledger.domain import durations, schemas, suppression
 from consent_ledger.domain import register as registers
-from consent_ledger.domain import schemas, suppression
 from consent_ledger.domain.catalogue import SHAPES
 from consent_ledger.runtime import asyncapi, topics
 from consent_ledger.runtime.clock import SystemClock
@@ -37,8 +37,8 @@ YES = suppression.Answer(
     allow=True,
     reason="CONSENT",
     reasons=("CONSENT",),
-    since=suppression.rfc3339(NOON),
-    valid_until=suppression.rfc3339(NOON),
+    since=durations.rfc3339(NOON),
+    valid_until=durations.rfc3339(NOON),
 )
 RECORDS: dict[str, tuple[bytes, bytes]] = {
     "address": (

@@ -3,8 +3,8 @@
 Seen to fail: update granted to the recorder on the ledger, on quarantine and on a column of payload; delete granted
 on event; insert granted to viewer, relay, api and operator on one table each; the trigger of one table left out;
 truncate left out of a trigger; the guard of refusals left off index rows, or off personal parts; index rows deleted
-by any superuser; payload readable for the api; the trigger left off the keys of
-links; the back end of a silent owner ended in the service's own role.
+by any superuser; payload readable for the api; the trigger left off the keys of links; acks writable for the operator;
+the back end of a silent owner ended in the service's own role.
 """
 
 import uuid
@@ -176,6 +176,16 @@ async def test_only_an_officer_acts_at_the_desk(untouched: str, table: str) -> N
 @pytest.mark.parametrize("table", ["api_key", "outbox", "relay_head"])
 async def test_an_officer_sees_no_more_than_the_desk_needs(untouched: str, table: str) -> None:
     assert await granted(untouched, "consent_officer", table) == set()
+
+
+@pytest.mark.parametrize("table", ["consumer", "ack", "publish_delay", "ack_delay"])
+async def test_the_relay_keeps_what_consumers_report_and_an_operator_who_they_are(untouched: str, table: str) -> None:
+    rights = {role: await granted(untouched, role, table) for role in ROLES}
+    everything = {"SELECT", "INSERT", "UPDATE", "DELETE"}
+
+    assert rights.pop("consent_relay") == ({"SELECT"} if table == "consumer" else everything)
+    assert rights.pop("consent_operator") == ({"SELECT", "INSERT", "DELETE"} if table == "consumer" else {"SELECT"})
+    assert set().union(*rights.values()) == set()
 
 
 async def entries(recorder: Connection) -> None:

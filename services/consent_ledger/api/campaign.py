@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from consent_ledger.api.answers import Asked, Item, Pair, Several
-from consent_ledger.domain.suppression import from_micros
+from consent_ledger.domain.durations import moment
 from consent_ledger.store.campaigns import Answer
 
 
@@ -15,7 +15,7 @@ def rows(asked: Sequence[Asked], answered: Sequence[Item | Several]) -> list[Ans
 
 
 def _rows(number: int, asked: Asked, item: Item | Several) -> Iterator[Answer]:
-    at = None if asked.at is None else from_micros(asked.at)
+    at = None if asked.at is None else moment(asked.at)
     for pair, answer in _answers(asked, item):
         for type_, hash_ in _addresses(asked):
             yield _row(number, asked.controller, type_, hash_, pair, at, answer)

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from rich.text import Text
@@ -14,7 +14,7 @@ from consent_ledger.domain.unsubscribe import ALGORITHM as TOKEN_ALGORITHM
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.store import api_keys, keys, unsubscribe
+from consent_ledger.store import api_keys, consumers, keys, unsubscribe
 from consent_ledger.store.keys import ControllerKey
 
 T = TypeVar("T")
@@ -39,24 +39,29 @@ def init(*, data: Data = found.DEFAULT_DATA) -> None:
 @app.command()
 def export(
     *,
-    controller: Annotated[str, typer.Option(help="Whose key.")],
+    controller: Annotated[str | None, typer.Option(help="Whose key.")] = None,
+    consumer: Annotated[str | None, typer.Option(help="All keys of a registered consumer, and no other.")] = None,
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Print the key under which a controller's addresses are hashed, and the one for its unsubscribe links. Secrets."""
+    """Print the keys of a controller, or all keys of a tool: secrets.
+
+    `key` hashes addresses on the topic; `unsubscribe` seals the links of mails.
+    """
+    if (controller is None) == (consumer is None):
+        fail("name either a --controller or a --consumer", USAGE)
     settings = found.settings(data)
-    key = run(_asked(settings, lambda connection: _controller_key(connection, settings, controller)))
-    if key is None:
-        fail(f"no register that was ever loaded names the controller {controller}", NO)
-    token = run(_asked(settings, lambda one: unsubscribe.newest_key(one, KeyFile(settings.key_file), controller)))
-    hashing = {"kid": key.kid, "alg": _ALGORITHM, "key": base64.b64encode(key.key).decode()}
-    sealing = {"kid": token.kid, "alg": TOKEN_ALGORITHM, "key": base64.b64encode(token.key).decode()}
+    exported = run(_asked(settings, lambda connection: _export(connection, settings, controller, consumer)))
     if as_json:
-        say_json({"controller": controller, **hashing, "unsubscribe": sealing})
+        say_json(exported[0] if consumer is None else {"keys": exported})
         return
-    rows = [("controller", controller), *hashing.items(),
-            *((f"unsubscribe {name}", text) for name, text in sealing.items())]  # fmt: skip
-    out.print(table("Keys", "", "", rows=list(rows)))
+    rows = [(one["controller"], what, *key.values()) for one in exported for what, key in _named(one)]
+    out.print(table("Keys", "controller", "what for", "kid", "alg", "key", rows=rows))
+
+
+def _named(one: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    hashing = {name: one[name] for name in ("kid", "alg", "key")}
+    return [("addresses", hashing), ("unsubscribe links", one["unsubscribe"])]
 
 
 @app.command()
@@ -76,6 +81,34 @@ def renew(
 
 async def _controller_key(connection: Connection, settings: Settings, controller: str) -> ControllerKey | None:
     return (await keys.controller_keys(connection, KeyFile(settings.key_file))).get(controller)
+
+
+async def _export(
+    connection: Connection, settings: Settings, controller: str | None, consumer: str | None
+) -> list[dict[str, Any]]:
+    """Return the keys as tools read them, of just the controllers that were asked for."""
+    wanted = [controller] if controller is not None else await _controllers(connection, consumer)
+    known = await keys.controller_keys(connection, KeyFile(settings.key_file))
+    if strangers := [one for one in wanted if one not in known]:
+        fail(f"no register that was ever loaded names the controller {', '.join(strangers)}", NO)
+    keks = KeyFile(settings.key_file)
+    return [
+        {"controller": one, **_said(known[one].kid, _ALGORITHM, known[one].key),
+         "unsubscribe": _said(token.kid, TOKEN_ALGORITHM, token.key)}
+        for one in wanted
+        for token in [await unsubscribe.newest_key(connection, keks, one)]
+    ]  # fmt: skip
+
+
+def _said(kid: str, algorithm: str, key: bytes) -> dict[str, str]:
+    return {"kid": kid, "alg": algorithm, "key": base64.b64encode(key).decode()}
+
+
+async def _controllers(connection: Connection, name: str | None) -> list[str]:
+    consumer = await consumers.find(connection, name or "")
+    if consumer is None:
+        fail(f"no consumer {name} is registered: consent consumers add", NO)
+    return consumer.controllers
 
 
 @app.command()

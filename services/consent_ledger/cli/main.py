@@ -6,6 +6,7 @@ import typer
 
 from consent_ledger.cli import (
     campaign,
+    consumers,
     decide,
     demo,
     doctor,
@@ -14,6 +15,7 @@ from consent_ledger.cli import (
     imports,
     inbound,
     keys,
+    propagation,
     publish,
     quarantine,
     reconcile,
@@ -58,10 +60,12 @@ app.add_typer(inbound.app, name="inbound")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
+app.add_typer(consumers.app, name="consumers")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(requests.app, name="requests")
 app.add_typer(retention.app, name="retention")
 app.command()(reconcile.reconcile)
+app.command()(propagation.propagation)
 app.command()(schema.migrate)
 app.command()(doctor.doctor)
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import lmdb
 
+from consent_ledger.client.acknowledger import Acknowledger, instance_of
 from consent_ledger.client.copy import Copy, DamagedCopyError, Place
 from consent_ledger.client.follower import Follower
 from consent_ledger.client.keys import HashKey
@@ -31,6 +32,9 @@ class SuppressionView(LocalView):
     when that one ends. `kafka` holds the arguments of any aiokafka client: `bootstrap_servers`, and what TLS and SASL
     need. Use it in `async with` or in `with`; after a fork, a child goes on with it as it is.
 
+    `consumer`: the name under which this tool is registered (`consent consumers add`); then what the copy has applied
+    is reported on the topic `acks`. `instance` names the copy; by default after the machine and the directory.
+
         async with SuppressionView("suppressions", load_keys("keys.json"), {"bootstrap_servers": "kafka:9092"}) as view:
             await view.ready()
             if view.decide("dekra-be", "an@example.be", "newsletter-email", "email"):
@@ -47,9 +51,16 @@ class SuppressionView(LocalView):
         max_staleness: float = MAX_STALENESS_SECONDS,
         clock: Callable[[], float] = time.time,
         applied: Callable[[Sequence[Place]], None] | None = None,
+        consumer: str | None = None,
+        instance: str | None = None,
+        acks: str = "consent.acks",
     ) -> None:
         super().__init__(path, keys, max_staleness=max_staleness, clock=clock)
         self._kafka = dict(kafka)
+        self._acks = acks
+        self._consumer = consumer
+        self._instance = instance or instance_of(self.path)
+        self._acknowledger = self._make_acknowledger()
         self._topic = topic
         self._on_applied = applied
         self._thread: threading.Thread | None = None
@@ -154,10 +165,29 @@ class SuppressionView(LocalView):
     async def _follow(self, started: threading.Event) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         started.set()
+        # One for each loop, for a child or a second start has another.
+        self._acknowledger = self._make_acknowledger()
+        reporting = None if self._acknowledger is None else asyncio.create_task(self._acknowledger.run())
         follower = Follower(
-            self.copy, self.path, self._kafka, topic=self._topic, on_lock=self._hold, applied=self._on_applied
+            self.copy, self.path, self._kafka, topic=self._topic, on_lock=self._hold, applied=self._apply
         )
-        await follower.run()
+        try:
+            await follower.run()
+        finally:
+            if reporting is not None:
+                reporting.cancel()
+                await asyncio.wait([reporting])
+
+    def _make_acknowledger(self) -> Acknowledger | None:
+        if self._consumer is None:
+            return None
+        return Acknowledger(self._kafka, topic=self._acks, consumer=self._consumer, instance=self._instance)
+
+    def _apply(self, places: Sequence[Place]) -> None:
+        if self._acknowledger is not None:
+            self._acknowledger.applied(places)
+        if self._on_applied is not None:
+            self._on_applied(places)
 
     def _hold(self, lock: int) -> None:
         self._lock = lock

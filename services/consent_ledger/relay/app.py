@@ -9,6 +9,7 @@ from uuid import uuid4
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter, Gauge
 
+from consent_ledger.relay.acks import Acks
 from consent_ledger.relay.partition import Partition, take_over
 from consent_ledger.relay.records import Records
 from consent_ledger.relay.rejected import Rejected
@@ -58,6 +59,7 @@ class Relay:
         helping = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._rejected.run(lambda: _FIRST in self._owned)),
+            asyncio.create_task(Acks(self._settings).run()),
         ]
         try:
             # Unlike gather(), this does not cancel the tasks when it is cancelled; and none of them ends by itself.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from consent_ledger.domain.suppression import WATERMARK_KEY, watermark_record
 from consent_ledger.relay.producer import FencedProducer
@@ -23,6 +23,11 @@ from consent_ledger.store.relay import Horizon, Snapshot
 
 PUBLISHED = Counter("consent_published_total", "Records sent to the suppressions topic", ["what"])
 COMMITTED = Counter("consent_relay_transactions_total", "Transactions committed on the suppressions topic")
+DELAY = Histogram(
+    "consent_publish_delay_seconds",
+    "Age of the instant that a watermark states when it is committed: what was recorded then took no longer",
+    buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900),
+)
 
 SUPPRESSIONS: Final = "suppressions"
 
@@ -118,9 +123,12 @@ class Partition:
         """Commit what was sent, then move the place behind it and lengthen the lease."""
         if await self.producer.commit():
             COMMITTED.inc()
-        await relay.settle(
-            self._connection, self.q, self.epoch, places=(self._settled, self.sent), resent=resent, lease=self._lease
-        )
+        now = await relay.settle(
+            self._connection, self.q, self.epoch, places=(self._settled, self.sent), resent=resent, lease=self._lease,
+            instant=self.instant,
+        )  # fmt: skip
+        if self.instant is not None:
+            DELAY.observe((now - self.instant).total_seconds())
         self._settled = self.sent
         self._settle_at = _now() + self._settle_seconds
 

@@ -11,6 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidPartitionsError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
+ACKS = "acks"
+
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _MIB = 1_048_576
@@ -48,6 +50,14 @@ _CONFIGS = {
         "segment.ms": str(_HOUR_MS),
         "min.cleanable.dirty.ratio": "0.2",
         "max.compaction.lag.ms": str(_DAY_MS),
+        "delete.retention.ms": str(_DAY_MS),
+    },
+    # The last word of each copy of a consumer on each partition; it says one every second.
+    ACKS: {
+        **_EVERY,
+        "cleanup.policy": "compact",
+        "segment.ms": str(_HOUR_MS),
+        "min.cleanable.dirty.ratio": "0.2",
         "delete.retention.ms": str(_DAY_MS),
     },
 }
@@ -109,7 +119,7 @@ def declared(prefix: str, partitions: int) -> list[Topic]:
     return [
         Topic(
             name=prefix + name,
-            partitions=1 if name == "control" else partitions,
+            partitions=1 if name in {"control", ACKS} else partitions,
             config=config,
             grows=name in {"events", "rejected"},
         )

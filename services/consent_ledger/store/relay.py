@@ -124,11 +124,23 @@ async def snapshot(connection: Connection, q: int, epoch: int, sent: int) -> Sna
 
 
 async def settle(
-    connection: Connection, q: int, epoch: int, *, places: tuple[int, int], resent: Sequence[int], lease: timedelta
-) -> None:
-    """Move the cursor from the first of `places` to the second and forget what is published. Raises `FencedError`."""
-    if not await connection.fetchval(_SQL["settle"], q, epoch, *places, resent, lease):
+    connection: Connection,
+    q: int,
+    epoch: int,
+    *,
+    places: tuple[int, int],
+    resent: Sequence[int],
+    lease: timedelta,
+    instant: datetime | None,
+) -> datetime:
+    """Move the cursor from the first of `places` to the second and forget what is published; return the time.
+
+    `instant`: of the last watermark that readers can see. Raises `FencedError`.
+    """
+    now: datetime | None = await connection.fetchval(_SQL["settle"], q, epoch, *places, resent, lease, instant)
+    if now is None:
         raise FencedError
+    return now
 
 
 async def unpublished(connection: Connection) -> list[Quarantined]:

@@ -41,15 +41,24 @@ SELECT z.instant, z.seq AS horizon_seq, n.seq AS outbox_seq, n.resend_id,
  WHERE h.q = $1 AND h.epoch = $2 AND z.one;
 
 -- name: settle
--- One statement, so that a relay which is stopped at any moment leaves no lock behind.
-WITH mine AS (
-    UPDATE relay_head SET cursor = $4, lease_until = clock_timestamp() + $6::interval WHERE q = $1 AND epoch = $2 RETURNING q
+-- One statement, so that a relay which is stopped at any moment leaves no lock behind. `$7`: the instant of the last
+-- watermark that is committed, if there is one yet; how late it is is kept for each minute that it brought.
+WITH before AS (
+    SELECT q, instant FROM relay_head WHERE q = $1 AND epoch = $2
+), mine AS (
+    UPDATE relay_head SET cursor = $4, lease_until = clock_timestamp() + $6::interval, instant = coalesce($7, instant)
+     WHERE q = $1 AND epoch = $2 RETURNING q
 ), sent AS (
     DELETE FROM outbox o USING mine WHERE o.q = mine.q AND o.seq > $3 AND o.seq <= $4
 ), resent AS (
     DELETE FROM resend r USING mine WHERE r.q = mine.q AND r.id = ANY($5::bigint[])
+), late AS (
+    INSERT INTO publish_delay AS p (q, minute, worst)
+    SELECT mine.q, d.minute, d.worst
+      FROM mine JOIN before USING (q) CROSS JOIN LATERAL delays(before.instant, $7, clock_timestamp()) d
+    ON CONFLICT (minute, q) DO UPDATE SET worst = greatest(p.worst, excluded.worst)
 )
-SELECT count(*) FROM mine;
+SELECT clock_timestamp() FROM mine;
 
 -- name: unpublished
 -- Commits of one shard follow each other, so no offset behind its cursor can appear later.

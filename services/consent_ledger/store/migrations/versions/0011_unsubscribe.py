@@ -3,7 +3,7 @@
 from consent_ledger.store.migrate import run_script
 
 revision = "0011"
-down_revision = "0006"
+down_revision = "0010"
 
 
 def upgrade() -> None:
