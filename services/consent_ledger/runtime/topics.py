@@ -50,7 +50,10 @@ _CONFIGS = {
         "max.compaction.lag.ms": str(_DAY_MS),
         "delete.retention.ms": str(_DAY_MS),
     },
+    # One key per log, whose newest checkpoint is what counts.
+    "checkpoints": {**_EVERY, "cleanup.policy": "compact", "segment.ms": str(_HOUR_MS)},
 }
+_OF_ONE_PARTITION = frozenset({"control", "checkpoints"})
 # Where these differ, an event can be lost, an instant misjudged, or a record be looked for on the wrong partition.
 _VITAL = frozenset({"partitions", "cleanup.policy", "message.timestamp.type", "retention.ms", "retention.bytes"})
 
@@ -104,12 +107,12 @@ class _Found:
 def declared(prefix: str, partitions: int) -> list[Topic]:
     """List the topics as they should be.
 
-    The record of an address is looked for on its key's partition, and `control` is one order: neither ever grows.
+    The record of an address is looked for on its key's partition, and `control` is one order: they never grow.
     """
     return [
         Topic(
             name=prefix + name,
-            partitions=1 if name == "control" else partitions,
+            partitions=1 if name in _OF_ONE_PARTITION else partitions,
             config=config,
             grows=name in {"events", "rejected"},
         )
