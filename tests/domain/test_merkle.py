@@ -114,8 +114,7 @@ def big() -> Grown:
 @pytest.mark.parametrize("size", range(9))
 def test_the_root_of_every_size_is_the_published_one(size: int) -> None:
     growing = tree.Growing()
-    for content in LEAVES[:size]:
-        growing.add(tree.hash_leaf(content))
+    growing.add(map(tree.hash_leaf, LEAVES[:size]))
 
     assert EIGHT.root(size).hex() == ROOTS[size]
     assert growing.root().hex() == ROOTS[size]
@@ -190,10 +189,10 @@ def test_a_tree_is_the_same_however_its_leaves_come(parts: list[int]) -> None:
     for part in parts:
         bit_by_bit.append(b"".join(hashes[begun : begun + part]))
         begun += part
-    for one in hashes:
-        growing.add(one)
+    full = growing.add(hashes)
 
     assert at_once.root() == bit_by_bit.root() == growing.root()
+    assert [tuple(tile) for tile in filled] == [tuple(tile) for tile in full]
     assert at_once.levels == bit_by_bit.levels
     assert [tile.root for tile in filled if tile.level == 0] == [
         merkle.complete_root(hashes[first : first + 256]) for first in range(0, len(hashes) - 255, 256)

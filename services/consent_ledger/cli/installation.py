@@ -33,7 +33,7 @@ SERVICES: Final = ("recorder", "viewer", "relay", "sealer", "api")
 READY_SECONDS: Final = 120.0
 _ASK_SECONDS: Final = 0.05
 _SERVERS_GRACE_SECONDS: Final = 3.0
-_PARTS: Final = ("kafka", "postgres", "logs", "checkpoints", "consent-keys.json", "api-key", "api-port")
+_PARTS: Final = ("kafka", "postgres", "logs", found.CHECKPOINTS, "consent-keys.json", "api-key", "api-port")
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ async def installed(
                 update={
                     "api_port": _choose_port(data, said, port),
                     "key_file": _key_file(data, said),
-                    "log_directory": said.log_directory or data / "checkpoints",
+                    "log_directory": said.log_directory or data / found.CHECKPOINTS,
                 }
             )
             kafka = None if said.kafka_bootstrap_servers else Kafka(data / "kafka", report=report)

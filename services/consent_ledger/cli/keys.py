@@ -11,6 +11,7 @@ from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table
 from consent_ledger.runtime.keys import KeyFile
+from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import api_keys, keys
@@ -54,6 +55,25 @@ def export(
     rows = [("controller", controller), ("kid", key.kid), ("alg", _ALGORITHM),
             ("key", base64.b64encode(key.key).decode())]  # fmt: skip
     out.print(table("Hash key", "", "", rows=list(rows)))
+
+
+@app.command("log-public")
+def log_public(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Print the key by which anyone checks the log's checkpoints and proofs (a verifier key of C2SP signed-note)."""
+    settings = found.settings(data)
+    key = run(_asked(settings, lambda connection: _log_key(connection, settings)))
+    if as_json:
+        say_json({"origin": settings.log_origin, "verifier_key": key})
+    else:
+        out.print(Text(key), soft_wrap=True)
+
+
+async def _log_key(connection: Connection, settings: Settings) -> str:
+    seed = await keys.log_key(connection, KeyFile(settings.key_file))
+    try:
+        return LogKey(settings.log_origin, seed).public
+    except ValueError as error:
+        fail(str(error), USAGE)
 
 
 async def _controller_key(connection: Connection, settings: Settings, controller: str) -> ControllerKey | None:

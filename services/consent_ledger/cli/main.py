@@ -12,6 +12,7 @@ from consent_ledger.cli import (
     history,
     imports,
     keys,
+    prove,
     publish,
     quarantine,
     reconcile,
@@ -22,6 +23,7 @@ from consent_ledger.cli import (
     schema,
     topics,
     up,
+    verify,
     void,
 )
 
@@ -48,6 +50,8 @@ app.command()(evaluate.evaluate)
 app.command()(rules.rules)
 app.command()(history.history)
 app.command()(void.void)
+app.command()(prove.prove)
+app.command()(verify.verify)
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(topics.app, name="topics")

@@ -4,8 +4,10 @@ The algorithms are those of RFC 9162 section 2.1.3.2 and 2.1.4.2; nothing is sha
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+_WIDTH = 256
 _sha256 = hashlib.sha256
 EMPTY = _sha256().digest()
 
@@ -83,38 +85,72 @@ def _roots_by_consistency(old: int, new: int, path: Sequence[bytes]) -> tuple[by
     return one, other
 
 
+class Full(NamedTuple):
+    """A tile (C2SP tlog-tiles) that has become full: 256 joined hashes, and the root over them."""
+
+    level: int
+    number: int
+    hashes: bytes
+    root: bytes
+
+
 class Growing:
-    """A tree to which leaves are added in order, of which only the roots of complete subtrees are kept."""
+    """A tree to which leaves are added in order. Kept are hashes that fill no tile yet; `full` ones are handed out."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._peaks: list[bytes] = []
+        self._rows: list[list[bytes]] = [[]]
 
-    def add(self, leaf: bytes) -> None:
-        """Add one leaf hash."""
-        sha256, peaks, size = _sha256, self._peaks, self.size
-        while size & 1:
-            leaf = sha256(b"\x01" + peaks.pop() + leaf).digest()
-            size >>= 1
-        peaks.append(leaf)
-        self.size += 1
+    def add(self, leaves: Iterable[bytes]) -> list[Full]:
+        """Add leaf hashes and return the tiles they fill."""
+        full: list[Full] = []
+        row = self._rows[0]
+        for leaf in leaves:
+            row.append(leaf)
+            self.size += 1
+            if len(row) == _WIDTH:
+                self._close(0, (self.size - 1) // _WIDTH, full)
+        return full
+
+    def _close(self, level: int, number: int, full: list[Full]) -> None:
+        row = self._rows[level]
+        full.append(Full(level, number, b"".join(row), _root(row)))
+        row.clear()
+        if level + 1 == len(self._rows):
+            self._rows.append([])
+        above = self._rows[level + 1]
+        above.append(full[-1].root)
+        if len(above) == _WIDTH:
+            self._close(level + 1, number // _WIDTH, full)
 
     def copy(self) -> "Growing":
         """Return a tree that grows on its own from here."""
         twin = Growing()
-        twin.size, twin._peaks = self.size, self._peaks.copy()
+        twin.size, twin._rows = self.size, [row.copy() for row in self._rows]
         return twin
 
     def root(self) -> bytes:
         """Return the root over all leaves so far."""
-        if not self._peaks:
-            return EMPTY
-        *left, root = self._peaks
-        for peak in reversed(left):
-            root = hash_children(peak, root)
-        return root
+        root = None
+        for row in self._rows:
+            end = len(row)
+            while end:
+                # The last complete subtree of the row: as wide as the lowest bit that is set.
+                begin = end - (end & -end)
+                peak = _root(row[begin:end])
+                root = peak if root is None else hash_children(peak, root)
+                end = begin
+        return EMPTY if root is None else root
 
 
-def split(hashes: bytes) -> Iterator[bytes]:
+def _root(hashes: Sequence[bytes]) -> bytes:
+    """Hash a complete subtree."""
+    sha256 = _sha256
+    while len(hashes) > 1:
+        hashes = [sha256(b"\x01" + hashes[at] + hashes[at + 1]).digest() for at in range(0, len(hashes), 2)]
+    return hashes[0]
+
+
+def split(hashes: bytes) -> list[bytes]:
     """Take joined hashes apart."""
-    return (hashes[at : at + 32] for at in range(0, len(hashes), 32))
+    return [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
