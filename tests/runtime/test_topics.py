@@ -56,6 +56,7 @@ async def test_apply_makes_every_topic_and_has_then_nothing_to_do(kafka: str, to
         (f"{topic_prefix}rejected", None, "3"),
         (f"{topic_prefix}suppressions", None, "3"),
         (f"{topic_prefix}acks", None, "1"),
+        (f"{topic_prefix}checkpoints", None, "1"),
     }
     assert await check(servers, prefix=topic_prefix, partitions=3) == []
     assert await apply(servers, prefix=topic_prefix, partitions=3) == []

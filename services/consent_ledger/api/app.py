@@ -19,6 +19,7 @@ from consent_ledger.api.changes import Changes
 from consent_ledger.api.database import Database
 from consent_ledger.api.decisions import Decisions
 from consent_ledger.api.intake import Intake
+from consent_ledger.api.log import Log
 from consent_ledger.api.lookup import Lookup
 from consent_ledger.api.operation import Operation
 from consent_ledger.api.publisher import Publisher
@@ -61,6 +62,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
         await lookup.close()
         await database.close()
 
+    merkle = Log(access, database)
     operation = Operation(database, publisher, settings.max_staleness)
     app = FastAPI(title="Consent ledger", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None,
                   lifespan=life)  # fmt: skip
@@ -75,6 +77,10 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
         ("GET", "/v1/requests", requests.get, openapi.REQUESTS),
         ("GET", "/u/{token}", unsubscribe.get, openapi.UNSUBSCRIBE_PAGE),
         ("POST", "/u/{token}", unsubscribe.post, openapi.UNSUBSCRIBE),
+        ("GET", "/v1/entries/{shard}/{position}", merkle.entry, openapi.ENTRY),
+        ("GET", "/v1/entries/{shard}/{position}/proof", merkle.proof, openapi.PROOF),
+        ("GET", "/checkpoint", merkle.checkpoint, openapi.CHECKPOINT),
+        ("GET", "/tile/{path:path}", merkle.tile, openapi.TILE),
         ("GET", "/healthz", operation.healthz, openapi.HEALTH),
         ("GET", "/readyz", operation.readyz, openapi.READY),
     )

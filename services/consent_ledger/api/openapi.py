@@ -243,6 +243,33 @@ UNSUBSCRIBE: Final[dict[str, Any]] = {
     },
     "responses": _PAGES,
 }
+_PLACE: Final = [
+    {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
+    for name in ("shard", "position")
+]
+_NOTE: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+ENTRY: Final[dict[str, Any]] = {
+    "summary": "Show an entry of the ledger without what is personal, and its index in the log",
+    "parameters": [*_KEY, *_PLACE],
+    "responses": {"200": _json("the entry; index null while it is not sealed", {"type": "object"}),
+                  **_problems(401, 403, 404, 503)},
+}  # fmt: skip
+PROOF: Final[dict[str, Any]] = {
+    "summary": "Prove that an entry is in the log (C2SP tlog-proof)",
+    "parameters": [*_KEY, *_PLACE],
+    "responses": {"200": {"description": "the proof", **_NOTE}, **_problems(401, 403, 404, 503)},
+}
+CHECKPOINT: Final[dict[str, Any]] = {
+    "summary": "Show the newest signed checkpoint of the log (C2SP tlog-checkpoint)",
+    "responses": {"200": {"description": "a signed note", **_NOTE}, **_problems(404, 503)},
+}
+TILE: Final[dict[str, Any]] = {
+    "summary": "Give a tile of hashes, or a bundle of entries (C2SP tlog-tiles)",
+    "parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"},
+                    "description": "<level>/<number> or entries/<number>, and .p/<width> for a partial one"}],
+    "responses": {"200": {"description": "the bytes", "content": {"application/octet-stream": {}}},
+                  **_problems(404, 503)},
+}  # fmt: skip
 HEALTH: Final[dict[str, Any]] = {
     "summary": "Tell whether the process lives",
     "responses": {"200": _json("it does", _members(status={"const": "ok"}))},

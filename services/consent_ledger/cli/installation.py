@@ -29,11 +29,11 @@ from consent_ledger.store import api_keys, keys, operator
 T = TypeVar("T")
 S = TypeVar("S")
 
-SERVICES: Final = ("recorder", "viewer", "relay", "api")
+SERVICES: Final = ("recorder", "viewer", "relay", "sealer", "api")
 READY_SECONDS: Final = 120.0
 _ASK_SECONDS: Final = 0.05
 _SERVERS_GRACE_SECONDS: Final = 3.0
-_PARTS: Final = ("kafka", "postgres", "logs", "consent-keys.json", "api-key", "api-port")
+_PARTS: Final = ("kafka", "postgres", "logs", found.CHECKPOINTS, "consent-keys.json", "api-key", "api-port")
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,11 @@ async def installed(
             _clear(data)
         async with AsyncExitStack() as stack:
             settings = said.model_copy(
-                update={"api_port": _choose_port(data, said, port), "key_file": _key_file(data, said)}
+                update={
+                    "api_port": _choose_port(data, said, port),
+                    "key_file": _key_file(data, said),
+                    "log_directory": said.log_directory or data / found.CHECKPOINTS,
+                }
             )
             kafka = None if said.kafka_bootstrap_servers else Kafka(data / "kafka", report=report)
             postgres = None if said.database_url else Postgres(data / "postgres", report=report)
@@ -223,8 +227,10 @@ def _environment(settings: Settings) -> dict[str, str]:
         "CONSENT_KEY_FILE": str(settings.key_file),
         "CONSENT_API_HOST": settings.api_host,
         "CONSENT_API_PORT": str(settings.api_port),
+        "CONSENT_LOG_ORIGIN": settings.log_origin,
+        "CONSENT_LOG_DIRECTORY": str(settings.log_directory),
         "CONSENT_LEASE_SECONDS": str(settings.lease_seconds),
-        # One port cannot serve the figures of four processes.
+        # One port cannot serve the figures of several processes.
         "CONSENT_METRICS_PORT": "0",
     }
 

@@ -12,6 +12,7 @@ from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table
 from consent_ledger.domain.unsubscribe import ALGORITHM as TOKEN_ALGORITHM
 from consent_ledger.runtime.keys import KeyFile
+from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import api_keys, consumers, keys, unsubscribe
@@ -77,6 +78,25 @@ def renew(
     key = run(_asked(settings, lambda one: unsubscribe.add_key(one, KeyFile(settings.key_file), controller)))
     out.print(Text(key.kid), soft_wrap=True)
     err.print(Text("Export it to the tools that make links.", style="dim"))
+
+
+@app.command("log-public")
+def log_public(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Print the key by which anyone checks the log's checkpoints and proofs (a verifier key of C2SP signed-note)."""
+    settings = found.settings(data)
+    key = run(_asked(settings, lambda connection: _log_key(connection, settings)))
+    if as_json:
+        say_json({"origin": settings.log_origin, "verifier_key": key})
+    else:
+        out.print(Text(key), soft_wrap=True)
+
+
+async def _log_key(connection: Connection, settings: Settings) -> str:
+    seed = await keys.log_key(connection, KeyFile(settings.key_file))
+    try:
+        return LogKey(settings.log_origin, seed).public
+    except ValueError as error:
+        fail(str(error), USAGE)
 
 
 async def _controller_key(connection: Connection, settings: Settings, controller: str) -> ControllerKey | None:

@@ -16,6 +16,7 @@ from consent_ledger.cli import (
     inbound,
     keys,
     propagation,
+    prove,
     publish,
     quarantine,
     reconcile,
@@ -27,6 +28,7 @@ from consent_ledger.cli import (
     topics,
     unsubscribe,
     up,
+    verify,
     void,
 )
 
@@ -54,6 +56,8 @@ app.command("unsubscribe-link")(unsubscribe.link)
 app.command()(rules.rules)
 app.command()(history.history)
 app.command()(void.void)
+app.command()(prove.prove)
+app.command()(verify.verify)
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(inbound.app, name="inbound")

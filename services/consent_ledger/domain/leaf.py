@@ -15,6 +15,7 @@ import hmac
 import struct
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TypedDict, Unpack
 from uuid import UUID
 
 FORMAT = 1
@@ -46,34 +47,41 @@ def join_tags(tags: Iterable[bytes]) -> bytes:
     return b"".join(sorted(tags))
 
 
-def leaf_hash(
-    *,
-    shard: int,
-    position: int,
-    event_id: UUID,
-    type: str,
-    occurred_at: datetime,
-    recorded_at: datetime,
-    offset: int,
-    register_version: int,
-    body: bytes,
-    commitment: bytes,
-    tags: bytes,
-) -> bytes:
-    """Hash one entry; `tags` are joined by `join_tags`."""
-    name = type.encode("ascii")
-    return hashlib.sha256(
-        b"\x00"
-        + _FIXED.pack(FORMAT, shard, position, event_id.bytes, len(name))
+class Columns(TypedDict):
+    """What of an entry the leaf holds. `tags` are joined by `join_tags`."""
+
+    shard: int
+    position: int
+    event_id: UUID
+    type: str
+    occurred_at: datetime
+    recorded_at: datetime
+    offset: int
+    register_version: int
+    body: bytes
+    commitment: bytes
+    tags: bytes
+
+
+def leaf_content(**entry: Unpack[Columns]) -> bytes:
+    """Lay one entry out as the log holds it."""
+    name, tags = entry["type"].encode("ascii"), entry["tags"]
+    return (
+        _FIXED.pack(FORMAT, entry["shard"], entry["position"], entry["event_id"].bytes, len(name))
         + name
         + _TIMES.pack(
-            micros(occurred_at),
-            micros(recorded_at),
-            offset,
-            register_version,
-            hashlib.sha256(body).digest(),
-            commitment,
+            micros(entry["occurred_at"]),
+            micros(entry["recorded_at"]),
+            entry["offset"],
+            entry["register_version"],
+            hashlib.sha256(entry["body"]).digest(),
+            entry["commitment"],
             len(tags) // 32,
         )
         + tags
-    ).digest()
+    )
+
+
+def leaf_hash(**entry: Unpack[Columns]) -> bytes:
+    """Hash one entry as the log does."""
+    return hashlib.sha256(b"\x00" + leaf_content(**entry)).digest()

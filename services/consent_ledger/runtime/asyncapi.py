@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from consent_ledger.domain import published
+from consent_ledger.domain.acks import Ack
 from consent_ledger.domain.catalogue import CONTROL_TYPES, SHAPES
 from consent_ledger.domain.cloudevents import STRUCTURED
 from consent_ledger.domain.suppression import CALL_REGISTER, PURPOSES, TYPES, WATERMARK_KEY
@@ -19,6 +20,8 @@ _TITLES: Final = {
     "control": "Registers, loaded by an operator: one partition, one order",
     "rejected": "Every record that was not accepted, as it came, with the reason in its headers",
     "suppressions": "The decisions about every address, and how far they go",
+    "acks": "Up to where each copy of a consumer has applied the suppressions",
+    "checkpoints": "The newest signed checkpoint of the Merkle log",
 }
 _ADDRESS_KEY: Final = f"^.+/({'|'.join(TYPES)})/[0-9a-f]{{64}}$"
 _RECORDS: Final[Mapping[str, tuple[type[msgspec.Struct], dict[str, Any]]]] = {
@@ -64,6 +67,8 @@ def document() -> dict[str, Any]:
             "readControl": _operation("receive", "control"),
             "publishRejected": _operation("send", "rejected"),
             "publishSuppressions": _operation("send", "suppressions"),
+            "readAcks": _operation("receive", "acks"),
+            "publishCheckpoints": _operation("send", "checkpoints"),
         },
     }
 
@@ -95,6 +100,17 @@ def _configuration(config: Mapping[str, str]) -> dict[str, Any]:
 def _messages(channel: str) -> dict[str, Any]:
     if channel == "suppressions":
         return {name: _record(shape, key) for name, (shape, key) in _RECORDS.items()}
+    if channel == "acks":
+        return {"ack": _record(Ack, {"type": "string", "pattern": "^[^/]+/[^/]+/[0-9]+$"})}
+    if channel == "checkpoints":
+        return {
+            "checkpoint": {
+                "contentType": "text/plain",
+                "summary": "A signed note (C2SP tlog-checkpoint)",
+                "payload": _TEXT,
+                "bindings": {"kafka": {"key": _TEXT, "bindingVersion": "0.5.0"}},
+            }
+        }
     if channel == "rejected":
         return {"record": {"contentType": _BYTES, "headers": _REJECTED_HEADERS, "payload": True}}
     return {type_: _event(type_) for type_ in SHAPES if (type_ in CONTROL_TYPES) == (channel == "control")}

@@ -14,6 +14,8 @@ Role: TypeAlias = Literal[
     "consent_operator",
     "consent_officer",
     "consent_retention",
+    "consent_sealer",
+    "consent_auditor",
 ]
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"

@@ -49,6 +49,11 @@ class Settings(BaseSettings):
 
     campaign_retention: str = Field("P1Y", description="how long the answers to campaigns are kept, as P1Y or P90D")
 
+    log_origin: str = Field("consent-ledger.local", description="name of the Merkle log, and of the key that signs it")
+    log_directory: Path | None = Field(None, description="where checkpoints are kept outside the database as well")
+    seal_seconds: float = Field(1.0, ge=0.01, le=3600, description="longest time an entry waits for a checkpoint")
+    seal_max: int = Field(10_000, ge=1, le=1_000_000, description="entries per checkpoint")
+
     api_host: str = Field("127.0.0.1", description="address the API listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port of the API")
     public_url: str | None = Field(None, description="where readers of mail reach the API; begins unsubscribe links")

@@ -60,7 +60,10 @@ _CONFIGS = {
         "min.cleanable.dirty.ratio": "0.2",
         "delete.retention.ms": str(_DAY_MS),
     },
+    # One key per log, whose newest checkpoint is what counts.
+    "checkpoints": {**_EVERY, "cleanup.policy": "compact", "segment.ms": str(_HOUR_MS)},
 }
+_OF_ONE_PARTITION = frozenset({"control", ACKS, "checkpoints"})
 # Where these differ, an event can be lost, an instant misjudged, or a record be looked for on the wrong partition.
 _VITAL = frozenset({"partitions", "cleanup.policy", "message.timestamp.type", "retention.ms", "retention.bytes"})
 
@@ -114,12 +117,12 @@ class _Found:
 def declared(prefix: str, partitions: int) -> list[Topic]:
     """List the topics as they should be.
 
-    The record of an address is looked for on its key's partition, and `control` is one order: neither ever grows.
+    The record of an address is looked for on its key's partition, and `control` is one order: they never grow.
     """
     return [
         Topic(
             name=prefix + name,
-            partitions=1 if name in {"control", ACKS} else partitions,
+            partitions=1 if name in _OF_ONE_PARTITION else partitions,
             config=config,
             grows=name in {"events", "rejected"},
         )

@@ -13,6 +13,7 @@ _SQL = statements.load(__file__)
 
 # Digests of events are keyed, so that nobody can guess an address from one; quarantined bodies are encrypted.
 SERVICE_KEYS = ("digest", "quarantine")
+_LOG_KEY = "log"
 
 
 class ControllerKey(NamedTuple):
@@ -43,6 +44,17 @@ async def service_keys(connection: Connection, keks: KeyEncryptionKeys) -> dict[
         await connection.execute(_SQL["add_service_key"], missing, name, wrap(kek, secrets.token_bytes(KEY_BYTES)))
         rows = await connection.fetch(_SQL["service_keys"])
     return {row["name"]: unwrap(await keks.key(row["kek"]), row["wrapped"]) for row in rows}
+
+
+async def log_key(connection: Connection, keks: KeyEncryptionKeys) -> bytes:
+    """Return the seed of the key that signs checkpoints, making one if there is none."""
+    rows = [row for row in await connection.fetch(_SQL["service_keys"]) if row["name"] == _LOG_KEY]
+    if not rows:
+        name = await keks.current()
+        wrapped = wrap(await keks.key(name), secrets.token_bytes(KEY_BYTES))
+        await connection.execute(_SQL["add_service_key"], _LOG_KEY, name, wrapped)
+        rows = [row for row in await connection.fetch(_SQL["service_keys"]) if row["name"] == _LOG_KEY]
+    return unwrap(await keks.key(rows[0]["kek"]), rows[0]["wrapped"])
 
 
 async def controller_keys(connection: Connection, keks: KeyEncryptionKeys) -> dict[str, ControllerKey]:

@@ -1,0 +1,145 @@
+"""`consent verify`: checks a proof, the whole ledger, or a published log; everything that decides is in `verifier`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.text import Text
+
+from consent_ledger.cli import found
+from consent_ledger.cli.found import Data
+from consent_ledger.cli.terminal import NO, USAGE, AsJson, fail, out, run, say_json, table, visible, yes_no
+from consent_ledger.runtime.keys import KeyFile
+from consent_ledger.runtime.logkey import LogKey
+from consent_ledger.runtime.postgres import connect
+from consent_ledger.runtime.settings import Settings
+from consent_ledger.sealer import outside
+from consent_ledger.store import audit as stored
+from consent_ledger.store import keys
+from consent_ledger.verifier.audit import Report, audit
+from consent_ledger.verifier.finding import Finding
+from consent_ledger.verifier.note import VerifierKey, open_checkpoint
+from consent_ledger.verifier.proof import Proven, check_proof
+from consent_ledger.verifier.remote import Checked, check_url
+from consent_ledger.verifier.tree import ProofError
+
+Key = Annotated[str | None, typer.Option(help="Verifier key of the log, as `consent keys log-public` prints it.")]
+Published = Annotated[
+    list[Path] | None, typer.Option("--checkpoint", help="A checkpoint kept elsewhere, which the log must continue.")
+]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was checked, and the first thing that is not as it was sealed."""
+
+    ok: bool
+    size: int
+    root: str
+    entries: int
+    finding: dict[str, object] | None = None
+
+
+def verify(
+    *,
+    file: Annotated[Path | None, typer.Argument(help="A proof, as `consent prove` writes it.")] = None,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Check the whole ledger in the database.")] = False,
+    url: Annotated[str | None, typer.Option(help="Check the whole published log under this URL.")] = None,
+    key: Key = None,
+    witness: Annotated[list[str] | None, typer.Option(help="Verifier key of a witness; repeat for more.")] = None,
+    quorum: Annotated[int, typer.Option(min=0, help="How many witnesses must have signed a proof.")] = 0,
+    checkpoint: Published = None,
+    data: Data = found.DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Check that nothing was altered, removed, added or reordered since it was sealed, and name the first that was.
+
+    A proof and a published log need --key and nothing of ours: neither database nor service.
+    """
+    if [file is not None, ledger, url is not None].count(True) != 1:
+        fail("name a proof, or say --ledger, or --url URL", USAGE)
+    try:
+        trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
+        notes = [path.read_bytes() for path in checkpoint or []]
+        if file is not None:
+            witnesses = [VerifierKey.parse(one) for one in witness or []]
+            _say_proof(check_proof(file.read_bytes(), trusted, witnesses, quorum), as_json=as_json)
+        elif url is not None:
+            older = [open_checkpoint(note, trusted) for note in notes]
+            _say(_of_log(run(_checked(url, trusted, older))), as_json=as_json)
+        else:
+            settings = found.settings(data)
+            _say(_of_ledger(run(_audited(settings, trusted, notes))), as_json=as_json)
+    except ProofError as error:
+        if as_json:
+            say_json({"ok": False, "error": str(error)})
+        fail(f"NOT PROVED: {error}", NO)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}", USAGE)
+
+
+async def public_key(settings: Settings) -> str:
+    """Return the verifier key of an installation's own log."""
+    connection = await connect(settings.dsn, "consent_operator")
+    try:
+        return LogKey(settings.log_origin, await keys.log_key(connection, KeyFile(settings.key_file))).public
+    finally:
+        await connection.close()
+
+
+async def _checked(url: str, key: VerifierKey, older: Sequence[object]) -> Checked:
+    return check_url(url, key, older)  # type: ignore[arg-type]
+
+
+async def _audited(settings: Settings, key: VerifierKey, notes: list[bytes]) -> Report:
+    """Audit the database against what is published, where that can be seen, and what was given."""
+    if settings.log_directory is not None:
+        notes = notes + outside.in_directory(settings.log_directory)
+    if settings.kafka_bootstrap_servers is not None:
+        topic = f"{settings.topic_prefix}checkpoints"
+        notes = notes + await outside.newest(settings.kafka(), topic, settings.log_origin.encode())
+    # What is published is read first: the database is at least as far then.
+    async with stored.reading(settings.dsn) as source:
+        return await audit(source, key, notes)
+
+
+def _of_log(checked: Checked) -> Verdict:
+    finding, head = checked.finding, checked.checkpoint
+    return Verdict(ok=finding is None, size=head.size, root=head.root.hex(), entries=checked.entries,
+                   finding=_told(finding))  # fmt: skip
+
+
+def _of_ledger(report: Report) -> Verdict:
+    return Verdict(ok=report.finding is None, size=report.size, root=report.root.hex(),
+                   entries=report.size + report.unsealed, finding=_told(report.finding))  # fmt: skip
+
+
+def _told(finding: Finding | None) -> dict[str, object] | None:
+    return None if finding is None else {**finding._asdict(), "text": str(finding)}
+
+
+def _say(verdict: Verdict, *, as_json: bool) -> None:
+    if as_json:
+        say_json(verdict)
+    elif verdict.finding is None:
+        out.print(yes_no(yes=True, text="as sealed"))
+        rows = [("entries checked", verdict.entries), ("size of the log", verdict.size), ("root", verdict.root)]
+        out.print(table("Log", "", "", rows=list(rows)))
+    else:
+        out.print(yes_no(yes=False, text="NOT as sealed"))
+        out.print(Text(visible(str(verdict.finding["text"]))), soft_wrap=True)
+    if not verdict.ok:
+        raise typer.Exit(NO)
+
+
+def _say_proof(proven: Proven, *, as_json: bool) -> None:
+    head = proven.checkpoint
+    if as_json:
+        say_json({"ok": True, "entry": proven.entry.describe(), "body": proven.body, "index": proven.leaf_index,
+                  "size": head.size, "root": head.root.hex(), "signers": head.signers})  # fmt: skip
+        return
+    out.print(yes_no(yes=True, text="proved"))
+    rows = [*proven.entry.describe().items(), ("index in the log", proven.leaf_index), ("size of the log", head.size),
+            ("signed by", ", ".join(head.signers))]  # fmt: skip
+    out.print(table("Entry", "", "", rows=[(name, visible(str(value))) for name, value in rows]))

@@ -1,0 +1,38 @@
+-- name: checkpoints
+SELECT tree_size, heads, root, leaves, note FROM checkpoint WHERE tree_size > $1 ORDER BY tree_size LIMIT $2;
+
+-- name: rows
+-- Times in microseconds, exact for every year: what is checked is the stored value itself.
+SELECT shard, pos, uuid_send(event_id), type, (extract(epoch FROM occurred_at) * 1000000)::bigint,
+       (extract(epoch FROM recorded_at) * 1000000)::bigint, k_offset, register_version, body, payload_commit, tags, leaf_hash
+  FROM ledger WHERE shard = $1 AND pos >= $2 ORDER BY shard, pos LIMIT $3;
+
+-- name: tile
+SELECT hashes, root FROM tile WHERE level = $1 AND idx = $2;
+
+-- name: next_positions
+SELECT shard, next_pos FROM shard_head;
+
+-- name: strays
+-- The shards of the ledger one by one, of each its first and its last entry.
+WITH RECURSIVE shards AS (
+    (SELECT shard FROM ledger ORDER BY shard LIMIT 1)
+    UNION ALL
+    SELECT (SELECT l.shard FROM ledger l WHERE l.shard > s.shard ORDER BY l.shard LIMIT 1) FROM shards s WHERE s.shard IS NOT NULL
+)
+SELECT s.shard, e.pos
+  FROM shards s
+  LEFT JOIN shard_head h USING (shard)
+ CROSS JOIN LATERAL ((SELECT pos FROM ledger l WHERE l.shard = s.shard AND l.pos < 0 ORDER BY pos LIMIT 1)
+                     UNION ALL
+                     (SELECT pos FROM ledger l WHERE l.shard = s.shard AND l.pos >= coalesce(h.next_pos, 0) ORDER BY pos LIMIT 1)) e
+ WHERE s.shard IS NOT NULL
+ ORDER BY s.shard, e.pos;
+
+-- name: sealed_leaves
+-- The sealed hashes of positions $2 up to $3 of a shard are in the checkpoints whose heads pass them.
+SELECT tree_size, heads, leaves FROM checkpoint
+ WHERE tree_size >= coalesce(sealed_by($1, $2), 0) ORDER BY tree_size LIMIT $3;
+
+-- name: sealed_by
+SELECT sealed_by($1, $2);
