@@ -12,6 +12,7 @@ from consent_ledger.cli import (
     history,
     imports,
     keys,
+    postfix,
     publish,
     quarantine,
     reconcile,
@@ -52,6 +53,7 @@ app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
+app.add_typer(postfix.app, name="postfix")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(requests.app, name="requests")
 app.add_typer(retention.app, name="retention")
