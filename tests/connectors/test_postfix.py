@@ -1,6 +1,8 @@
 """A real Postfix lets mail of a marked stream out to those only who may have it.
 
-Seen to fail: (see the list at the end of the work).
+Seen to fail: the gate asked after what permits; a default action that lets mail out while there is no gate; a process
+that answers nothing because its event loop is another's; texts beyond ASCII read as bytes; a no that passes taken for
+one that stands; a refusal found nowhere in the table.
 """
 
 import json
