@@ -15,6 +15,7 @@ from consent_ledger.cli import (
     imports,
     inbound,
     keys,
+    postfix,
     propagation,
     prove,
     publish,
@@ -65,6 +66,7 @@ app.add_typer(campaign.app, name="campaign")
 app.add_typer(topics.app, name="topics")
 app.add_typer(keys.app, name="keys")
 app.add_typer(consumers.app, name="consumers")
+app.add_typer(postfix.app, name="postfix")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(requests.app, name="requests")
 app.add_typer(retention.app, name="retention")
