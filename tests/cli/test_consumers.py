@@ -1,7 +1,6 @@
 """`consent consumers` and the keys of a consumer, on a running installation.
 
-Seen to fail: the keys of all controllers exported; those of an unknown name; a controller, purpose or channel that the
-register does not know; a name taken twice; a name that could be an address.
+Seen to fail: the key of one more controller exported; keys exported under an unknown name.
 """
 
 import uuid

@@ -1,7 +1,4 @@
-"""The examples run as they are shown, on a real installation.
-
-Seen to fail: the gate not asked; a bounce not published; the form losing what came while the API was away.
-"""
+"""The examples run as they are shown, on a real installation."""
 
 import json
 import os

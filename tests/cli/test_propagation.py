@@ -1,8 +1,6 @@
 """`consent propagation` on a running installation, with a tool that follows and one that does not.
 
-Seen to fail: refusals of other controllers counted for a consumer; a consumer taken for level that has not reported;
-soft bounces and consents counted, hard bounces not; exit status 0 when somebody is behind; a retired copy that is
-waited for.
+Seen to fail: soft bounces taken for hard ones.
 """
 
 import asyncio

@@ -1,7 +1,6 @@
 """A view reports what it has applied, and goes on following when it cannot.
 
-Seen to fail: nothing reported; reported once only; the instant of another partition; an error of reporting that ends
-the following; a name that no consumer can have.
+Seen to fail: reported once only; every report under one partition; a name that no consumer can have.
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 What the copy could have known goes by its own order: a mail is too late if the refusal was applied before the gate was
 asked. CONSENT_TEST_CAMPAIGN sets the number of recipients.
 
-Seen to fail: a gate that answers from what it was told before; a recheck that passes over changes; the position of a
+Seen to fail: a gate that answers for somebody else; a recheck that passes over changes; the position of a
 recheck taken after its answers.
 """
 
