@@ -1,8 +1,8 @@
 """A question about a campaign is answered only once it is remembered who was asked about and what was answered.
 
-Seen to fail: the answer given first, and remembering left to luck; a request remembered twice when it is tried again;
-addresses of controllers without a key kept under none; an address in clear; the reason of the first question for all;
-the second address of a question left out; a campaign asked about the past; the answers kept beyond their time.
+Seen to fail: an answer given whose remembering failed; a request remembered twice when it is tried again; addresses of
+controllers without a key kept under none; the second address of a question left out; a campaign asked about the past;
+answers kept beyond their time.
 """
 
 import uuid

@@ -1,8 +1,9 @@
 """Who changed since when, over HTTP: nothing is passed over, however many write meanwhile.
 
-Seen to fail: the cursor of a full page set to where the view is; the page cut without its order; no barrier; rows of
-other controllers told; the cursor of another installation, or of the future, believed; no cursor taken for the start;
-an empty answer given while the service lags behind Kafka; a controller beyond the key; hashes of registers told.
+Seen to fail: the cursor of a full page set to where the view is; the page cut without its order; no barrier; the
+cursor of another installation, or of the future, believed; no cursor taken for the start; an empty answer given while
+the service lags behind Kafka, or `more` false in one that is not empty; a controller beyond the key; the hash of what
+is no address told.
 """
 
 import asyncio

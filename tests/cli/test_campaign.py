@@ -1,8 +1,4 @@
-"""`consent campaign show` on a running installation.
-
-Seen to fail: exit status 0 for an address that was never asked about, and for a campaign that nobody knows; the address
-hashed as it was typed; an address of one campaign found in another; the address printed.
-"""
+"""`consent campaign show` on a running installation."""
 
 import uuid
 from typing import Any

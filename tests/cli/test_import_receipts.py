@@ -1,8 +1,4 @@
-"""Receipts of another consent tool become entries of the ledger, and every line is told what became of it.
-
-Seen to fail: lines counted before the ledger has them; a dry run that publishes; refused choices that leave the exit
-status at 0; an address in the report; a line that is no JSON ending the import.
-"""
+"""Receipts of another consent tool become entries of the ledger, and every line is told what became of it."""
 
 import json
 from collections.abc import Callable

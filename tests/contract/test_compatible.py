@@ -1,8 +1,8 @@
 """The comparer of contracts finds each kind of break, and lets pass what breaks nobody.
 
 Seen to fail: required members of what we read passed over; members that we no longer send; alternatives compared by the
-first alone; values compared the wrong way round; bounds of what we send compared as of what we read; a new status or
-member taken for a break; a word that is not known passed over.
+first alone; values, and what we send, compared the wrong way round; a new member or a status that is no success taken
+for a break; a word that is not known passed over.
 """
 
 import copy

@@ -1,8 +1,7 @@
 """The documents say what the code does, are valid, and break nobody who relies on the version before.
 
-Seen to fail: a document edited by hand; a member renamed in a record of the topic, in a question and in an answer; a
-topic without a channel; a call without a description; a reference to a file that is not there; a baseline with a
-member more.
+Seen to fail: a member renamed in a record of the topic and in a question; a field taken out of the catalogue; an
+operation left out; a topic without a channel.
 """
 
 import json

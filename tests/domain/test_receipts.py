@@ -3,7 +3,8 @@
 Seen to fail: a purpose without a name taken for the nearest; a text without its version; a proof that is not there; a
 state that the table does not know taken for a yes; a pending consent; a test receipt; an act that is none; an instant
 without a zone, or to come; a no of an unknown purpose left out; a no without an instant left out; a no for a purpose
-that rests on no consent as a withdrawal alone; the id made anew each time; one of a list left out.
+that rests on no consent as a withdrawal alone; a word for no taken for an unknown one;
+the id resting on the instant of reading.
 """
 
 import copy

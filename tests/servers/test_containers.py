@@ -1,7 +1,4 @@
-"""Servers in containers are a choice of whoever runs the tests, and no run goes on without the engine it asked for.
-
-Seen to fail: local servers used instead, in silence; a choice that is none taken for the local one.
-"""
+"""Servers in containers are a choice of whoever runs the tests, and no run goes on without the engine it asked for."""
 
 import os
 import subprocess
