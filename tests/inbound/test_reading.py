@@ -230,6 +230,14 @@ def test_it_was_received_when_our_own_server_says() -> None:
     assert read(mail(to=UNSUBSCRIBE), KNOWN).received_at is None
 
 
+@pytest.mark.parametrize("raw", [b'To: "\r\n\r\n@<,', b"To:  .:\r\n\r\n"])
+def test_headers_on_which_the_library_fails_are_set_aside(raw: bytes) -> None:
+    aside = read(raw, KNOWN).aside
+
+    assert aside is not None
+    assert aside.startswith(("UNREADABLE", "NOT_UNDERSTOOD"))
+
+
 SAMPLES = [
     dsn(block(), block("bo@example.be"), about=original(sealed=token())),
     arf("Original-Rcpt-To: an@example.be\r\n", original(sealed=token()), about_type="message/rfc822"),
