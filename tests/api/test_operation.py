@@ -199,6 +199,10 @@ async def test_the_openapi_document_describes_every_call(api: Api) -> None:
         "/v1/subjects/lookup",
         "/v1/register",
         "/v1/requests",
+        "/v1/entries/{shard}/{position}",
+        "/v1/entries/{shard}/{position}/proof",
+        "/checkpoint",
+        "/tile/{path}",
         "/healthz",
         "/readyz",
     }
