@@ -201,6 +201,10 @@ async def test_the_openapi_document_describes_every_call(api: Api) -> None:
         "/v1/register",
         "/v1/requests",
         "/u/{token}",
+        "/v1/entries/{shard}/{position}",
+        "/v1/entries/{shard}/{position}/proof",
+        "/checkpoint",
+        "/tile/{path}",
         "/healthz",
         "/readyz",
     }

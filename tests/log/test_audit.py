@@ -2,10 +2,6 @@
 
 Every edit is made as the superuser, with triggers off, inside a transaction in which the verifier looks as well, and
 which is then undone.
-
-Seen to fail: the leaf taken from the stored hash instead of the columns; the stored hash not looked at; the root not
-compared; the signature not checked; the heads not added up; tiles not compared; what is published not compared; entries
-behind the heads overlooked; unsealed entries not looked at; a gap among unsealed entries let pass.
 """
 
 import hashlib

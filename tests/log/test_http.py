@@ -2,9 +2,6 @@
 
 The foreign programs are Tessera's `fsck` and one that uses only Go's `sumdb/tlog` and `sumdb/note`; they are built when
 `go` is there.
-
-Seen to fail: little-endian lengths in bundles; a partial tile served as a full one; tiles of a size never sealed;
-the key asked for on public calls, and not asked for on entries and proofs; a proof against another checkpoint.
 """
 
 import asyncio
@@ -202,8 +199,9 @@ async def foreign(request: pytest.FixtureRequest, url: str, log: Log, tmp_path_f
     trusted = tmp_path_factory.mktemp("key") / "log.pub"
     public = (await log.key()).public
     trusted.write_text(public)
+    # With few workers, fsck waits for ever on those that have found something; its status is 0 whatever it finds.
     arguments = {
-        "fsck": ["--storage_url", f"{url}/", "--public_key", str(trusted), "--ui=false"],
+        "fsck": ["--storage_url", f"{url}/", "--public_key", str(trusted), "--ui=false", "--N=16"],
         "logcheck": [url, public, str(directory(log) / "old")],
     }
     return lambda name: program(str(built / name), *arguments[name])
@@ -232,15 +230,15 @@ async def test_go_accepts_every_inclusion_and_the_consistency_with_an_older_chec
 async def test_tessera_finds_the_log_whole_and_an_edit_in_it(
     foreign: Run, log: Log, url: str, key: VerifierKey
 ) -> None:
-    whole, said = await foreign("fsck")
+    _, whole = await foreign("fsck")
     await log.made.fetch("SET session_replication_role = replica")
     await log.made.fetch("UPDATE ledger SET k_offset = k_offset + 1 WHERE shard = 1 AND pos = 299")
-    edited, _ = await foreign("fsck")
+    _, edited = await foreign("fsck")
     ours = await asyncio.to_thread(check_url, url, key)
     await log.made.fetch("UPDATE ledger SET k_offset = k_offset - 1 WHERE shard = 1 AND pos = 299")
     await log.made.fetch("SET session_replication_role = origin")
 
-    assert whole == 0, said
-    assert edited != 0
+    assert "Successfully fsck'd log with size 603" in whole, whole
+    assert "fsck failed" in edited, edited
     assert ours.finding is not None
     assert (ours.finding.what, ours.finding.shard, ours.finding.position) == ("altered", 1, 299)

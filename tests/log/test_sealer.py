@@ -1,10 +1,4 @@
-"""The sealer: every entry comes into the tree once, in a fixed order, under one root per size for ever.
-
-Seen to fail: a shard left out of the heads; a range one entry short; two checkpoints of one size; published before the
-commit; the epoch not asked for in the transaction; the published checkpoint not looked at, in the directory, and on the
-topic; a larger one taken for ours; another root for the same size let pass; the edge not compared with the last root; a
-missing entry sealed over; no share for shards behind a long one; update granted to the sealer.
-"""
+"""The sealer: every entry comes into the tree once, in a fixed order, under one root per size for ever."""
 
 import asyncio
 import hashlib

@@ -67,7 +67,7 @@ async def test_topics_that_are_missing_stop_a_service_and_are_not_made_by_lookin
 ) -> None:
     missing = await check({"bootstrap_servers": kafka}, prefix=topic_prefix, partitions=3)
 
-    assert len(missing) == 5
+    assert len(missing) == 6
     assert all(difference.vital for difference in missing)
     assert str(missing[0]) == f"{topic_prefix}events: partitions is missing, wanted 3"
     assert not [topic for topic in await admin.list_topics() if topic.startswith(topic_prefix)]
