@@ -30,6 +30,8 @@ WATERMARK_AGE = Gauge(
 )
 
 _FIRST: Final = 0
+_LOOK_SHARE: Final = 8
+"""How many times as long as a look the rest after it lasts."""
 _END_SECONDS: Final = 4.0
 _RETRY_SECONDS: Final = 1.0
 _FROM_OUTSIDE: Final = (KafkaError, OSError, TimeoutError, relay.FencedError)
@@ -129,8 +131,10 @@ class Relay:
                 connection = await relay.connect(self._settings.dsn)
                 try:
                     while True:
+                        began = _now()
                         await self._look(connection)
-                        await asyncio.sleep(self._settings.poll_ms / 1000)
+                        # Where a look takes long, others need the time more, and what waits is sent together.
+                        await asyncio.sleep(max(self._settings.poll_ms / 1000, _LOOK_SHARE * (_now() - began)))
                 finally:
                     connection.terminate()
             except Exception as error:  # noqa: BLE001 - reported below
@@ -150,6 +154,10 @@ class Relay:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ending.wait()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _report(what: str, error: Exception, **place: int) -> None:
