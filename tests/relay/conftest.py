@@ -32,6 +32,7 @@ async def stage(database: str, kafka: str, topic_prefix: str, tmp_path: Path) ->
     publisher = await relay.connect(database)
     superuser: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(database)
     await recorder.execute(ADD_REGISTER, VERSION, REGISTER)
+    await viewer.execute("UPDATE view_head SET register_version = $1", VERSION)
     await keys.add_controller_keys(recorder, keks, [CONTROLLER])
     await keys.service_keys(recorder, keks)
     await relay.add_partitions(publisher, 2)

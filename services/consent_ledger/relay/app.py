@@ -31,7 +31,7 @@ WATERMARK_AGE = Gauge(
 
 _FIRST: Final = 0
 _LOOK_SHARE: Final = 8
-"""How many times as long as a look the rest after it lasts."""
+_RESTS_MAX: Final = 4
 _END_SECONDS: Final = 4.0
 _RETRY_SECONDS: Final = 1.0
 _FROM_OUTSIDE: Final = (KafkaError, OSError, TimeoutError, relay.FencedError)
@@ -133,8 +133,7 @@ class Relay:
                     while True:
                         began = _now()
                         await self._look(connection)
-                        # Where a look takes long, others need the time more, and what waits is sent together.
-                        await asyncio.sleep(max(self._settings.poll_ms / 1000, _LOOK_SHARE * (_now() - began)))
+                        await asyncio.sleep(_rest(_now() - began, self._settings.poll_ms / 1000))
                 finally:
                     connection.terminate()
             except Exception as error:  # noqa: BLE001 - reported below
@@ -154,6 +153,11 @@ class Relay:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ending.wait()
+
+
+def _rest(look: float, usual: float) -> float:
+    """Tell how long to rest after a look: longer where looks take long, for others need the time more."""
+    return min(max(usual, _LOOK_SHARE * look), _RESTS_MAX * usual)
 
 
 def _now() -> float:
