@@ -1,13 +1,20 @@
 """The record of one address, and the facts that a dossier keeps.
 
-Seen to fail: a lagging clock hiding a refusal; the do-not-call register asked only for named purposes.
+Seen to fail: a lagging clock hiding a refusal; the do-not-call register asked only for named purposes; a written record
+that leaves out the channels a row says nothing of, or that prefers the default; words of a lifted restriction kept for
+another instant.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
-from consent_ledger.domain import durations, register
+import msgspec
+import pytest
+
+from consent_ledger.domain import durations, register, suppression
+from consent_ledger.domain.catalogue import KINDS
 from consent_ledger.domain.decision import decide_address, defaults
-from consent_ledger.domain.facts import Dossier, fact
+from consent_ledger.domain.facts import BY_INSTANT, Dossier, fact, words
 from consent_ledger.domain.scenario import Ledger
 from domain.cases import AN, CALL, NOON, PHONE, PRIVATE, F, changed, consent, on, said, snapshot, world
 
@@ -51,7 +58,45 @@ def test_a_record_of_a_number_asks_the_do_not_call_register_for_every_purpose_th
     assert decide_address(compiled, ledger.facts("north"), **asked)["news", "phone"].reason == "DNC_STALE"
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"club": {"email": {"allow": True, "reason": "CONSENT", "since": "2026-03-01T12:00:00.000Z"}}},
+        {"news": {"email": {"allow": False, "reason": "OBJECTION", "reasons": ["OBJECTION"]}}, "gone": {"sms": {}}},
+    ],
+)
+def test_the_record_is_written_from_pieces_as_it_would_be_from_answers(own: dict[str, Any]) -> None:
+    document = world()
+    document["purposes"].append(document["purposes"][0] | {"id": "club", "channels": ["email", "sms"]})
+    compiled = register.compile(document, 1)
+    answer = {"allow": False, "reason": "NO_CONSENT"}
+    kept = msgspec.json.encode(
+        {purpose: {name: answer | one for name, one in said.items()} for purpose, said in own.items()}
+    )
+
+    written = suppression.record(
+        compiled, controller="north", type="email", hash_=b"h", kid="k", place=(1, 2), version=3,
+        recorded_at=datetime(2026, 3, 1, tzinfo=UTC), own=kept,
+    )  # fmt: skip
+
+    answers = suppression.expand(compiled, "north", "email", kept)
+    encoded = msgspec.json.encode(answers, order="sorted")
+    assert answers.keys() > own.keys() - {"gone"}
+    assert b'"decisions":' + encoded in written
+    assert msgspec.json.encode(msgspec.json.decode(written), order="sorted") == written
+
+
 # -- facts
+
+
+@pytest.mark.parametrize("type", sorted(KINDS))
+def test_the_same_words_say_the_same_at_any_instant_unless_their_type_says_so(type: str) -> None:
+    body = {"subject_informed_at": on(0), "restriction_id": "r", "objection_id": "o", "purposes": ["news"]}
+
+    early, late = (words(type, body, None, durations.instant(on(day))) for day in (-1, 1))
+
+    assert (early != late) == (type in BY_INSTANT)
 
 
 def test_a_dossier_survives_being_stored_and_takes_every_entry_once() -> None:

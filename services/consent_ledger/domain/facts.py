@@ -19,6 +19,8 @@ Token = bytes
 """An identifier in opaque form that covers its type: a keyed hash, or type|value."""
 Identifier = tuple[str, str, Token, bool]
 """Role (subject, old, new), type, token, shared."""
+BY_INSTANT: Final = frozenset({"restriction-lifted"})
+"""Types of which the same words say something else at another instant."""
 _FORMAT: Final = 1
 _UNREGISTERED: Final = ""
 _LEDGER: Final = "ledger"
@@ -98,31 +100,52 @@ def fact(
     """
     recorded = durations.instant(recorded_at)
     occurred = recorded if occurred_at is None else durations.instant(occurred_at)
+    return fact_of(
+        words(type, body, personal, occurred), event_id=_event_id(event_id), type=type, source=source,
+        occurred=occurred, recorded=recorded, shard=shard, pos=pos, register_version=register_version,
+        identifiers=tuple(identifiers),
+    )  # fmt: skip
+
+
+def fact_of(
+    said: Mapping[str, Any],
+    *,
+    event_id: EventId,
+    type: str,
+    source: str,
+    occurred: int,
+    recorded: int,
+    shard: int,
+    pos: int,
+    register_version: int,
+    identifiers: tuple[Identifier, ...],
+) -> Fact:
+    """Make the fact of an entry that says `said` (see `words`)."""
+    return Fact(
+        event_id=event_id, type=type, source=source, time=min(occurred, recorded), recorded=recorded, shard=shard,
+        pos=pos, version=register_version, identifiers=identifiers, ahead=occurred > recorded + SKEW, **said,
+    )  # fmt: skip
+
+
+def words(
+    type: str, body: Mapping[str, Any], personal: Mapping[str, Any] | None = None, occurred: int = 0
+) -> dict[str, Any]:
+    """Read what an entry says, as fields of its fact. `occurred` matters only to types that are `BY_INSTANT`."""
     said = {**body, **personal} if personal else body
     restrictive = type in RESTRICTIVE
     malformed = body.get("malformed") is True
     details = _DETAILS.get(type)
-    return Fact(
-        event_id=_event_id(event_id),
-        type=type,
-        source=source,
-        time=min(occurred, recorded),
-        recorded=recorded,
-        shard=shard,
-        pos=pos,
-        version=register_version,
-        identifiers=tuple(identifiers),
-        controllers=_controllers(body.get("controllers"), restrictive=restrictive),
-        controller_scope=_text(body.get("controller_scope")),
-        narrowed=body.get("identifier_scope") == "identifier",
-        purposes=_listed(_purposes(body, type), restrictive=restrictive),
-        channels=_channels(body.get("channels"), restrictive=restrictive),
-        ahead=occurred > recorded + SKEW,
-        malformed=malformed,
-        entered_by=_text(said.get("entered_by")) or (_LEDGER if malformed else None),
-        approved_by=_text(said.get("approved_by")),
+    return {
+        "controllers": _controllers(body.get("controllers"), restrictive=restrictive),
+        "controller_scope": _text(body.get("controller_scope")),
+        "narrowed": body.get("identifier_scope") == "identifier",
+        "purposes": _listed(_purposes(body, type), restrictive=restrictive),
+        "channels": _channels(body.get("channels"), restrictive=restrictive),
+        "malformed": malformed,
+        "entered_by": _text(said.get("entered_by")) or (_LEDGER if malformed else None),
+        "approved_by": _text(said.get("approved_by")),
         **(details(said, occurred) if details else {}),
-    )
+    }
 
 
 class Dossier(msgspec.Struct, frozen=True):

@@ -44,6 +44,9 @@ Answers: TypeAlias = dict[str, dict[str, Answer]]
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(Answers).decode
+_decode_written = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]]).decode
+_Written: TypeAlias = msgspec.Raw | dict[str, msgspec.Raw]
+_NOTHING_OWN = b"{}"
 
 
 def suppression_key(controller: str, type: str, hash_: bytes) -> bytes:
@@ -177,6 +180,30 @@ def expand(register: Register, controller: str, type: str, own: bytes) -> Answer
     return answers
 
 
+def _expand_written(register: Register, controller: str, type: str, own: bytes) -> dict[str, _Written]:
+    """Do what `expand` does for answers as they are written, each read and written once for many rows."""
+    written, by_channel = _written_defaults(register, controller, type)
+    if own == _NOTHING_OWN:
+        return written
+    answers = dict(written)
+    for purpose, channels in _decode_written(own).items():
+        answers[purpose] = {**by_channel.get(purpose, {}), **channels}
+    return answers
+
+
+@lru_cache(maxsize=4096)
+def _written_defaults(
+    register: Register, controller: str, type: str
+) -> tuple[dict[str, _Written], dict[str, dict[str, msgspec.Raw]]]:
+    answers = default_answers(register, controller, type)
+    by_purpose: dict[str, _Written] = {purpose: msgspec.Raw(_encode(channels)) for purpose, channels in answers.items()}
+    by_channel = {
+        purpose: {channel: msgspec.Raw(_encode(answer)) for channel, answer in channels.items()}
+        for purpose, channels in answers.items()
+    }
+    return by_purpose, by_channel
+
+
 def record(
     register: Register,
     *,
@@ -198,7 +225,7 @@ def record(
             "version": version,
             "recorded_at": rfc3339(recorded_at),
             "register": register.version,
-            "decisions": expand(register, controller, type, own),
+            "decisions": _expand_written(register, controller, type, own),
         }
     )
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -28,6 +28,7 @@ from consent_ledger.store.ledger import Draft, Duplicate, Quarantined, RegisterL
 
 _CONTROL_TYPES = frozenset({"register-loaded", "purpose-registered"})
 _PERSONS_CACHED = 100_000
+_SALT_BYTES = 32
 _NONCE_BYTES = 12
 _AT_ONCE = datetime.min.replace(tzinfo=UTC)
 
@@ -202,12 +203,14 @@ class Preparer:
         commitment, tags = leaf.NOTHING_PERSONAL, b""
         payloads: tuple[tuple[str, uuid.UUID, bytes], ...] = ()
         if persons := self._persons_of(item, event):
-            salt = os.urandom(32)
+            # Drawn at once, because each call goes to the kernel.
+            random = os.urandom(_SALT_BYTES + _NONCE_BYTES * len(persons))
+            salt = random[:_SALT_BYTES]
             commitment = leaf.payload_commit(salt, personal)
             tags = leaf.join_tags(leaf.tag(person.key, event.id) for _, person in persons)
             payloads = tuple(
-                (controller, person.person, _seal(person.cipher, salt + personal, event.id, controller))
-                for controller, person in persons
+                (controller, person.person, _seal(person.cipher, nonce, salt + personal, event.id, controller))
+                for nonce, (controller, person) in zip(_nonces(random), persons, strict=True)
             )
         return Draft(
             offset=item.record.offset, event_id=event.id, digest=digest, type=event.type,
@@ -315,6 +318,10 @@ def register_document(event: Event) -> dict[str, Any]:
     return {"purposes": [event.body["purpose"]]}
 
 
-def _seal(cipher: AESGCM, plaintext: bytes, event_id: uuid.UUID, controller: str) -> bytes:
-    nonce = os.urandom(_NONCE_BYTES)
+def _nonces(random: bytes) -> Iterator[bytes]:
+    """Cut what was drawn after the salt; no part of it serves twice."""
+    return (random[start : start + _NONCE_BYTES] for start in range(_SALT_BYTES, len(random), _NONCE_BYTES))
+
+
+def _seal(cipher: AESGCM, nonce: bytes, plaintext: bytes, event_id: uuid.UUID, controller: str) -> bytes:
     return nonce + cipher.encrypt(nonce, plaintext, keys.payload_context(event_id, controller))

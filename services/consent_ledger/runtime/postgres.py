@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import asyncpg
@@ -87,11 +88,14 @@ async def _teach(connection: Any) -> None:
     )
 
 
+# The rows of one append or one fold share their instants.
+@lru_cache(maxsize=256)
 def _micros(instant: datetime) -> tuple[int]:
     since = instant - _PG_EPOCH
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds,)
 
 
+@lru_cache(maxsize=256)
 def _instant(micros: tuple[int]) -> datetime:
     try:
         return _PG_EPOCH + timedelta(microseconds=micros[0])

@@ -5,6 +5,7 @@ referred to has not been folded, the entry waits for it, and joins its target's 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,8 +15,9 @@ from cryptography.exceptions import InvalidTag
 from consent_ledger.domain import privacy
 from consent_ledger.domain.catalogue import VIEWED
 from consent_ledger.domain.events import read_body
-from consent_ledger.domain.facts import fact
+from consent_ledger.domain.facts import BY_INSTANT, Fact, fact_of, words
 from consent_ledger.domain.keyedhash import address_hash
+from consent_ledger.domain.leaf import micros
 from consent_ledger.runtime.keys import KeyEncryptionKeys, decrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import keys, view
@@ -46,11 +48,11 @@ class Placer:
 
     async def place(self, connection: Connection, entries: Sequence[Entry], applied: Sequence[int]) -> Placed:
         """Place entries that end the folded ranges `applied` (by shard), and those that waited for one of them."""
-        bodies = {entry.place: read_body(entry.body) for entry in entries}
+        bodies = {entry.place: _body(entry.body) for entry in entries}
         awaited = [entry.event_id for entry in entries if entry.awaited]
         waited = await view.take_waiting(connection, awaited) if awaited else []
         older = await view.entries_at(connection, {(shard, pos) for _, shard, pos in waited})
-        bodies |= {entry.place: read_body(entry.body) for entry in older}
+        bodies |= {entry.place: _body(entry.body) for entry in older}
         # A look is no fact: it changes no answer and no dossier, however often it is repeated.
         everything = [entry for entry in (*entries, *older) if entry.type != VIEWED]
         personal = await self._personal(connection, everything, bodies)
@@ -177,20 +179,27 @@ def _fact(
     controller: str,
     bodies: Mapping[Place, Mapping[str, Any]],
     personal: Mapping[Place, Mapping[str, Any]],
-) -> Any:
+) -> Fact:
     body = bodies[entry.place]
-    return fact(
-        event_id=entry.event_id.bytes,
-        type=entry.type,
-        source=body["source"],
-        occurred_at=entry.occurred_at,
-        recorded_at=entry.recorded_at,
-        shard=entry.shard,
-        pos=entry.pos,
-        register_version=entry.register_version,
-        identifiers=tuple(
-            (subject.role, subject.type, subject.hash, subject.shared) for subject in entry.subjects.get(controller, ())
-        ),
-        body=body,
-        personal=personal.get(entry.place, {}),
-    )
+    occurred = micros(entry.occurred_at)
+    ruled = personal.get(entry.place)
+    if ruled or entry.type in BY_INSTANT:
+        said: Mapping[str, Any] = words(entry.type, body, ruled, occurred)
+    else:
+        said = _words(entry.type, entry.body)
+    return fact_of(
+        said, event_id=entry.event_id.bytes, type=entry.type, source=body["source"], occurred=occurred,
+        recorded=micros(entry.recorded_at), shard=entry.shard, pos=entry.pos, register_version=entry.register_version,
+        identifiers=tuple([(one.role, one.type, one.hash, one.shared) for one in entry.subjects.get(controller, ())]),
+    )  # fmt: skip
+
+
+# What is not personal in events that come by one form is the same to the byte.
+@lru_cache(maxsize=4096)
+def _body(written: bytes) -> Mapping[str, Any]:
+    return read_body(written)
+
+
+@lru_cache(maxsize=4096)
+def _words(type: str, written: bytes) -> Mapping[str, Any]:
+    return words(type, _body(written))
