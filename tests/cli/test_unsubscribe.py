@@ -1,8 +1,4 @@
-"""The command that makes links, and the keys it needs.
-
-Seen to fail: a link for a purpose that nobody has registered; the address in what is printed; an export without the
-key for links; a renewal after which old links are dead.
-"""
+"""The command that makes links, and the keys it needs."""
 
 import httpx
 

@@ -1,8 +1,7 @@
 """A mailbox on a real IMAP server, and Kafka: no mail is lost between the two, and none counts twice.
 
 Seen to fail: a mail moved before Kafka has its events; a random id, so that a second reading counts again; mail that
-is not understood moved with the rest; an inbox that is read once only; a reader that ends when the server is away; a
-wrong password tried for ever.
+is not understood moved with the rest; an inbox that is read once only; a reader that ends when the server is away.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A mail server's pipe: 0 once Kafka has what the mail says, else 75, and the mail server keeps the mail.
 
 Seen to fail: 0 before Kafka has the event; another status than 75 without Kafka, without the database, without a key
-file and with wrong settings; a mail that is not understood thrown away; a file that others may read; the address shown.
+file and with wrong settings; a mail that is not understood thrown away.
 """
 
 import asyncio
