@@ -3,10 +3,10 @@
 The vectors are facts: eight leaves with the roots and proofs of the reference implementation of RFC 6962, used in
 Certificate Transparency ever since. Go's `sumdb/tlog` checks larger trees (`tests/foreign`).
 
-Seen to fail: 0x00 before a node; left and right exchanged; the tree divided in the middle; peaks in the wrong order; the
-root of a full tile left out of the level above; the last element of a consistency proof left out; an inclusion path from
-the root down; a path without `x`; levels above 63 let pass; lengths of entries little-endian. In the verifier: a proof
-that is too short let pass; the older root, and the newer one, not compared.
+Seen to fail: 0x00 before a node; left and right exchanged; the tree divided in the middle; peaks in the wrong order;
+the root of a full tile left out of the level above; the last element of a consistency proof left out; an inclusion path
+from the root down; a path without `x`; levels above 63 let pass; lengths of entries little-endian. In the verifier: a
+proof that is too short let pass; the older root, and the newer one, not compared.
 """
 
 import hashlib

@@ -3,9 +3,9 @@
 The vectors are facts published elsewhere: the key and note in the documentation of Go's `sumdb/note`, and a checkpoint
 of a public Certificate Transparency log with the cosignatures of public witnesses.
 
-Seen to fail: the type left out of the key's id; a wrong signature of a known key passed over; the time left out of what a
-witness signs; the quorum not counted; a witness's signature enough for a log's; the origin not compared with the key's
-name; sizes with leading zeros; a key whose id was mistyped.
+Seen to fail: the type left out of the key's id; a wrong signature of a known key passed over; the time left out of
+what a witness signs; the quorum not counted; a witness's signature enough for a log's; the origin not compared with the
+key's name; sizes with leading zeros; a key whose id was mistyped.
 """
 
 import base64

@@ -34,9 +34,9 @@ class Log:
             raise _absent()
         return Response(last.note, 200, _NOT_LONG, "text/plain; charset=utf-8")
 
-    async def tile(self, path: str) -> Response:
+    async def tile(self, request: Request) -> Response:
         """Answer with a tile or a bundle of entries, full or partial, as far as the newest checkpoint reaches."""
-        resource = tiles.parse_path(path)
+        resource = tiles.parse_path(request.path_params["path"])
         found = None
         if resource is not None:
             found = await self._database.read(lambda connection: _resource(connection, resource))
@@ -44,19 +44,19 @@ class Log:
             raise _absent()
         return Response(found, 200, _FOR_EVER, "application/octet-stream")
 
-    async def entry(self, request: Request, shard: str, position: str) -> Response:
+    async def entry(self, request: Request) -> Response:
         """Answer with an entry as the ledger has it, without what is personal, and its index in the log."""
         await self._access.require(request, "audit")
-        place = _place(shard, position)
+        place = _place(**request.path_params)
         found = await self._database.read(lambda connection: _entry(connection, *place))
         if found is None:
             raise _absent()
         return json_response(found)
 
-    async def proof(self, request: Request, shard: str, position: str) -> Response:
+    async def proof(self, request: Request) -> Response:
         """Answer with the proof of an entry (C2SP tlog-proof); 404 while it is in no checkpoint."""
         await self._access.require(request, "audit")
-        place = _place(shard, position)
+        place = _place(**request.path_params)
         found = await self._database.read(lambda connection: proofs.proof(connection, *place))
         if found is None:
             raise _absent()
