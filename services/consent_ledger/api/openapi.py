@@ -248,10 +248,16 @@ _PLACE: Final = [
     for name in ("shard", "position")
 ]
 _NOTE: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+_HEX: Final = {"type": "string", "pattern": "^[0-9a-f]*$"}
+_ENTRY: Final = _members(
+    event_id=_ID, type={"type": "string"}, shard=_COUNT, position=_COUNT, occurred_at=_INSTANT, recorded_at=_INSTANT,
+    offset=_COUNT, register_version=_COUNT, body={"type": "string"}, commitment=_HEX, tags=_list(_HEX), leaf_hash=_HEX,
+    index=_or_null(_COUNT),
+)  # fmt: skip
 ENTRY: Final[dict[str, Any]] = {
     "summary": "Show an entry of the ledger without what is personal, and its index in the log",
     "parameters": [*_KEY, *_PLACE],
-    "responses": {"200": _json("the entry; index null while it is not sealed", {"type": "object"}),
+    "responses": {"200": _json("the entry; index null while it is not sealed", _ENTRY),
                   **_problems(401, 403, 404, 503)},
 }  # fmt: skip
 PROOF: Final[dict[str, Any]] = {
