@@ -31,8 +31,6 @@ WATERMARK_AGE = Gauge(
 )
 
 _FIRST: Final = 0
-_LOOK_SHARE: Final = 8
-_RESTS_MAX: Final = 4
 _END_SECONDS: Final = 4.0
 _RETRY_SECONDS: Final = 1.0
 _FROM_OUTSIDE: Final = (KafkaError, OSError, TimeoutError, relay.FencedError)
@@ -133,9 +131,8 @@ class Relay:
                 connection = await relay.connect(self._settings.dsn)
                 try:
                     while True:
-                        began = _now()
                         await self._look(connection)
-                        await asyncio.sleep(_rest(_now() - began, self._settings.poll_ms / 1000))
+                        await asyncio.sleep(self._settings.poll_ms / 1000)
                 finally:
                     connection.terminate()
             except Exception as error:  # noqa: BLE001 - reported below
@@ -155,15 +152,6 @@ class Relay:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ending.wait()
-
-
-def _rest(look: float, usual: float) -> float:
-    """Tell how long to rest after a look: longer where looks take long, for others need the time more."""
-    return min(max(usual, _LOOK_SHARE * look), _RESTS_MAX * usual)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _report(what: str, error: Exception, **place: int) -> None:
