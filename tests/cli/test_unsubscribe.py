@@ -14,7 +14,7 @@ def test_the_headers_are_those_that_a_tool_makes_with_its_export(up: Up) -> None
     person = somebody()
 
     made = consent("unsubscribe-link", *NEWSLETTER, "--url", URL, "--json", data=up.data, said_in=f"{person}\n")
-    export = consent("keys", "export", "--controller", "vloet", "--json", data=up.data)
+    export = consent("keys", "export", "--controller", "vloet", "--links", "--json", data=up.data)
     printed = consent("unsubscribe-link", *NEWSLETTER, "--url", URL, data=up.data, said_in=f"{person}\n")
 
     links = UnsubscribeLinks(load_token_keys(export.data)["vloet"], URL)

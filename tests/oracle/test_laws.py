@@ -15,6 +15,7 @@ from consent_ledger.domain import register as registers
 from consent_ledger.domain.decision import Decision
 from consent_ledger.domain.scenario import Ledger
 from oracle import lives, times, worlds
+from oracle.identifiers import normal
 from oracle.lives import Life
 
 SEED = int(os.environ.get("CONSENT_ORACLE_SEED") or Random().randrange(10**9))
@@ -102,8 +103,12 @@ def _names(consent: Object, question: Object) -> bool:
     return (
         question["controller"] in consent["controllers"]
         and (named or question["purpose"] == "ask")
-        and any(one == consent["subject"][0] for one in question["subject"])
+        and _address(consent["subject"][0]) in map(_address, question["subject"])
     )
+
+
+def _address(one: Object) -> tuple[str, str]:
+    return one["type"], normal(one["type"], one["value"])[0]
 
 
 def test_events_of_other_people_change_nothing() -> None:

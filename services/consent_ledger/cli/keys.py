@@ -42,17 +42,17 @@ def export(
     *,
     controller: Annotated[str | None, typer.Option(help="Whose key.")] = None,
     consumer: Annotated[str | None, typer.Option(help="All keys of a registered consumer, and no other.")] = None,
+    links: Annotated[bool, typer.Option("--links", help="With the keys that seal unsubscribe links.")] = False,
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Print the keys of a controller, or all keys of a tool: secrets.
-
-    `key` hashes addresses on the topic; `unsubscribe` seals the links of mails.
-    """
+    """Print the key that hashes a controller's addresses on the topic, or all keys of a tool: secrets."""
     if (controller is None) == (consumer is None):
         fail("name either a --controller or a --consumer", USAGE)
     settings = found.settings(data)
-    exported = run(_asked(settings, lambda connection: _export(connection, settings, controller, consumer)))
+    exported = run(
+        _asked(settings, lambda connection: _export(connection, settings, controller, consumer, links=links))
+    )
     if as_json:
         say_json(exported[0] if consumer is None else {"keys": exported})
         return
@@ -62,7 +62,8 @@ def export(
 
 def _named(one: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
     hashing = {name: one[name] for name in ("kid", "alg", "key")}
-    return [("addresses", hashing), ("unsubscribe links", one["unsubscribe"])]
+    sealing = [("unsubscribe links", one["unsubscribe"])] if "unsubscribe" in one else []
+    return [("addresses", hashing), *sealing]
 
 
 @app.command()
@@ -104,20 +105,20 @@ async def _controller_key(connection: Connection, settings: Settings, controller
 
 
 async def _export(
-    connection: Connection, settings: Settings, controller: str | None, consumer: str | None
+    connection: Connection, settings: Settings, controller: str | None, consumer: str | None, *, links: bool
 ) -> list[dict[str, Any]]:
     """Return the keys as tools read them, of just the controllers that were asked for."""
     wanted = [controller] if controller is not None else await _controllers(connection, consumer)
     known = await keys.controller_keys(connection, KeyFile(settings.key_file))
     if strangers := [one for one in wanted if one not in known]:
         fail(f"no register that was ever loaded names the controller {', '.join(strangers)}", NO)
-    keks = KeyFile(settings.key_file)
-    return [
-        {"controller": one, **_said(known[one].kid, _ALGORITHM, known[one].key),
-         "unsubscribe": _said(token.kid, TOKEN_ALGORITHM, token.key)}
-        for one in wanted
-        for token in [await unsubscribe.newest_key(connection, keks, one)]
-    ]  # fmt: skip
+    exported: list[dict[str, Any]] = [
+        {"controller": one, **_said(known[one].kid, _ALGORITHM, known[one].key)} for one in wanted
+    ]
+    for one in exported if links else ():
+        token = await unsubscribe.newest_key(connection, KeyFile(settings.key_file), one["controller"])
+        one["unsubscribe"] = _said(token.kid, TOKEN_ALGORITHM, token.key)
+    return exported
 
 
 def _said(kid: str, algorithm: str, key: bytes) -> dict[str, str]:

@@ -12,7 +12,7 @@ from consent_ledger.domain.unsubscribe import ALGORITHM, KEY_BYTES, TokenKey
 
 
 def load_token_keys(source: Path | str | Mapping[str, Any]) -> dict[str, TokenKey]:
-    """Read the keys for links out of what `consent keys export` gives, by controller: from a file or as it is.
+    """Read the keys for links out of what `consent keys export --links` gives, by controller: from a file or as it is.
 
     Raises `BadKeyError`; the message never shows a key.
     """
