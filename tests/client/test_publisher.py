@@ -1,8 +1,7 @@
 """What a publisher has taken reaches the ledger once, whatever was down meanwhile.
 
-Seen to fail: an event sent before it is on disk, and lost with the process; deleted from the outbox before it was
-taken; one that is refused for good holding up the others; a repeated id kept twice; a retry at every new event while
-the service is down; a malformed refusal refused; an event of the second process left lying.
+Seen to fail: an event not on disk before it counts as taken, and lost with the process; deleted from the outbox before it
+was delivered; one that is refused for good holding up the others; a repeated id kept twice; a malformed refusal refused.
 """
 
 import asyncio
