@@ -1,8 +1,8 @@
 """The copy follows the topic: from its beginning, from where it stood, and from anew when the topic is another.
 
-Seen to fail: rows of a generation before kept after copying anew, or taken for newer ones; a topic made anew that has grown
-past the copy not told from the old one; a watermark that falls passed over; the copy complete before all partitions are;
-damage passed over; records from strangers passed over.
+Seen to fail: rows of a generation before kept after copying anew, or taken for newer ones; a topic made anew that has
+grown past the copy not told from the old one; a watermark that falls passed over; the copy complete before all
+partitions are; damage passed over; records from strangers passed over.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """What a publisher has taken reaches the ledger once, whatever was down meanwhile.
 
-Seen to fail: an event not on disk before it counts as taken, and lost with the process; deleted from the outbox before it
-was delivered; one that is refused for good holding up the others; a repeated id kept twice; a malformed refusal refused.
+Seen to fail: an event not on disk before it counts as taken, and lost with the process; deleted from the outbox before
+it was delivered; one that is refused for good holding up the others; a repeated id kept twice; a malformed refusal
+refused.
 """
 
 import asyncio
