@@ -13,6 +13,7 @@ import pytest
 from client.topic import KEY, NOW, SHOP, Clock, address, apply, copied, no, purposes, view_of, watermark, yes
 from consent_ledger.client import Gate
 from consent_ledger.client import copy as copies
+from consent_ledger.client import gate as gates
 from consent_ledger.client.copy import Copy
 
 PEOPLE = [f"person-{number}@example.be" for number in range(5)]
@@ -50,6 +51,23 @@ def test_a_recheck_finds_who_has_refused_since(copy: Copy) -> None:
     assert list(again.refused) == [PEOPLE[3]]
     assert sorted(again.addresses) == sorted(set(PEOPLE) - {PEOPLE[3]})
     assert gate.recheck(again).refused == {}
+
+
+def test_who_refuses_while_the_list_is_sorted_is_found_by_the_recheck(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "_CHUNK", 1)
+    gate = Gate(view_of(copy), SHOP, "newsletter", "email")
+
+    def people() -> Iterator[str]:
+        yield from PEOPLE[:2]
+        apply(copy, address(PEOPLE[0], NO, version=2))
+        yield from PEOPLE[2:]
+
+    allowed = gate.filter(people())
+
+    assert PEOPLE[0] in allowed.addresses
+    assert list(gate.recheck(allowed).refused) == [PEOPLE[0]]
 
 
 def test_only_who_has_changed_is_asked_about(copy: Copy) -> None:
