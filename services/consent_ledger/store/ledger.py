@@ -16,6 +16,7 @@ from consent_ledger.domain.leaf import leaf_hash
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
+from consent_ledger.store.leases import end_back_ends
 
 _SQL = statements.load(__file__)
 
@@ -144,11 +145,7 @@ async def claim(connection: Connection, shard: int, owner: str, lease: timedelta
 
     A silent owner may be stopped within a transaction and hold the head row, so its back end is ended first.
     """
-    for row in await connection.fetch(_SQL["silent_owner"], shard, owner):
-        async with connection.transaction():
-            # Only the user who logged in may end that user's back ends; the service's own role may not.
-            await connection.execute("SET LOCAL ROLE NONE")
-            await connection.execute(_SQL["terminate"], row["pid"])
+    await end_back_ends(connection, await connection.fetch(_SQL["silent_owner"], shard, owner))
     head = await connection.fetchrow(_SQL["claim"], shard, owner, lease)
     if head is None:
         return None

@@ -11,9 +11,6 @@ SELECT a.pid
     ON a.pid = h.owner_pid AND a.application_name = 'consent_recorder' AND a.datname = current_database()
  WHERE h.shard = $1 AND (h.lease_until < clock_timestamp() OR h.owner = $2) AND a.pid <> pg_backend_pid();
 
--- name: terminate
-SELECT pg_terminate_backend($1, 5000);
-
 -- name: claim
 UPDATE shard_head
    SET epoch = epoch + 1, owner = $2, owner_pid = pg_backend_pid(), lease_until = clock_timestamp() + $3::interval

@@ -5,9 +5,6 @@ SELECT a.pid
     ON a.pid = h.owner_pid AND a.application_name = 'consent_sealer' AND a.datname = current_database()
  WHERE (h.lease_until < clock_timestamp() OR h.owner = $1) AND a.pid <> pg_backend_pid();
 
--- name: terminate
-SELECT pg_terminate_backend($1, 5000);
-
 -- name: claim
 UPDATE seal_head
    SET epoch = epoch + 1, owner = $1, owner_pid = pg_backend_pid(), lease_until = clock_timestamp() + $2::interval

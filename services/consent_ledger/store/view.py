@@ -12,6 +12,7 @@ from asyncpg import Record
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
+from consent_ledger.store.leases import end_back_ends
 
 _SQL = statements.load(__file__)
 
@@ -148,10 +149,7 @@ class FencedError(Exception):
 
 async def claim(connection: Connection, owner: str, lease: timedelta) -> int | None:
     """Take over the view if its owner's lease has passed (or is the caller's own); return the new epoch, else None."""
-    for row in await connection.fetch(_SQL["silent_owner"], owner):
-        async with connection.transaction():
-            await connection.execute("SET LOCAL ROLE NONE")
-            await connection.execute(_SQL["terminate"], row["pid"])
+    await end_back_ends(connection, await connection.fetch(_SQL["silent_owner"], owner))
     epoch: int | None = await connection.fetchval(_SQL["claim"], owner, lease)
     return epoch
 
