@@ -2,21 +2,19 @@
 
 import hmac
 import json
-import tomllib
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-import msgspec
 import typer
 from rich.text import Text
 
 from consent_ledger.cli import found, register_files
 from consent_ledger.cli.found import Data
-from consent_ledger.cli.import_suppressions import Row, Summary
+from consent_ledger.cli.imported import Row, Summary, read_mapping, summarised
 from consent_ledger.cli.outcomes import Item, Recording, Report, ready
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json
 from consent_ledger.domain import register as registers
@@ -66,7 +64,7 @@ def receipts_command(
     """
     if tool not in SHAPES:
         fail(f"--from is one of {', '.join(SHAPES)}", USAGE)
-    plan = _Plan(file, tool, _read_mapping(mapping), report, dry_run)
+    plan = _Plan(file, tool, read_mapping(mapping, ReceiptMapping), report, dry_run)
     summary = run(_import(found.settings(data), plan))
     if as_json:
         say_json(summary)
@@ -74,15 +72,6 @@ def receipts_command(
         _say(summary)
     if summary.refused:
         raise typer.Exit(NO)
-
-
-def _read_mapping(file: Path) -> ReceiptMapping:
-    try:
-        raw = file.read_bytes()
-        said: Any = tomllib.loads(raw.decode()) if file.suffix == ".toml" else json.loads(raw)
-        return msgspec.convert(said, ReceiptMapping)
-    except (ValueError, OSError, msgspec.ValidationError) as error:
-        fail(f"{file} is no mapping: {error}", USAGE)
 
 
 async def _import(settings: Settings, plan: _Plan) -> Summary:
@@ -101,10 +90,7 @@ async def _import(settings: Settings, plan: _Plan) -> Summary:
             recording = Recording(connection, publisher, topic)
         for items in reading.chunks():
             told.add(await recording.record(items) if recording else [ready(item) for item in items])
-    return Summary(
-        recorded=told.outcomes["recorded"], duplicate=told.outcomes["duplicate"], refused=told.outcomes["refused"],
-        ready=told.outcomes["ready"], reasons=dict(told.reasons.most_common()), rows=reading.refused,
-    )  # fmt: skip
+    return summarised(told, reading.refused)
 
 
 async def _register(connection: Connection, plan: _Plan) -> Register:

@@ -2,24 +2,22 @@
 
 import csv
 import hmac
-import json
-import tomllib
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, TextIO
+from typing import Annotated, Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import msgspec
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from consent_ledger.cli import found, register_files
 from consent_ledger.cli.found import Data
+from consent_ledger.cli.imported import Row, Summary, read_mapping, summarised
 from consent_ledger.cli.outcomes import Item, Recording, Report, ready
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json
 from consent_ledger.domain import register as registers
@@ -36,25 +34,6 @@ _CHUNK: Final = 1_000
 _SHOWN_MAX: Final = 20
 _DELIMITERS: Final = ",;\t|"
 _BYTE_ORDER_MARK: Final = "\ufeff"
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that was refused; nothing of its content."""
-
-    row: int
-    reason: str
-    detail: str
-
-
-class Summary(msgspec.Struct, kw_only=True):
-    """What became of a list. `ready`: what would be published without --dry-run. `rows`: the first refused ones."""
-
-    recorded: int = 0
-    duplicate: int = 0
-    refused: int = 0
-    ready: int = 0
-    reasons: dict[str, int] = msgspec.field(default_factory=dict)
-    rows: list[Row] = msgspec.field(default_factory=list)
 
 
 class _Plan(NamedTuple):
@@ -87,7 +66,7 @@ def suppressions(
     No row can lift an opt-out. The same list again is harmless: each row has an id of its own that counts once. Exit
     status 1: rows were refused; the others are recorded.
     """
-    read = _read_mapping(mapping)
+    read = read_mapping(mapping, ListMapping)
     _require_encoding(read)
     plan = _Plan(file, read, controller, source, _zone(read), report, dry_run)
     summary = run(_import(found.settings(data), plan, quiet=as_json))
@@ -97,15 +76,6 @@ def suppressions(
         _say(summary)
     if summary.refused:
         raise typer.Exit(NO)
-
-
-def _read_mapping(file: Path) -> ListMapping:
-    try:
-        raw = file.read_bytes()
-        said: Any = tomllib.loads(raw.decode()) if file.suffix == ".toml" else json.loads(raw)
-        return msgspec.convert(said, ListMapping)
-    except (ValueError, OSError, msgspec.ValidationError) as error:
-        fail(f"{file} is no mapping: {error}", USAGE)
 
 
 def _require_encoding(mapping: ListMapping) -> None:
@@ -142,10 +112,7 @@ async def _import(settings: Settings, plan: _Plan, *, quiet: bool) -> Summary:
         for items in reading.chunks():
             told.add(await recording.record(items) if recording else [ready(item) for item in items])
             shown.update(task, completed=reading.bytes)
-    return Summary(
-        recorded=told.outcomes["recorded"], duplicate=told.outcomes["duplicate"], refused=told.outcomes["refused"],
-        ready=told.outcomes["ready"], reasons=dict(told.reasons.most_common()), rows=reading.refused,
-    )  # fmt: skip
+    return summarised(told, reading.refused)
 
 
 async def _require(connection: Connection, plan: _Plan) -> None:
