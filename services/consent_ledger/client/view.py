@@ -82,7 +82,7 @@ class SuppressionView(LocalView):
     def stop(self) -> None:
         """Stop following; another process that shares the copy takes over."""
         thread, loop, task = self._thread, self._loop, self._task
-        self._thread = self._loop = self._task = None
+        self._thread = self._loop = self._task = self._lock = None
         if thread is not None and loop is not None and task is not None and self._pid == os.getpid():
             # A client of Kafka that is just starting or stopping may swallow a cancellation.
             while thread.is_alive():
