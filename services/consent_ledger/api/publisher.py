@@ -5,14 +5,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from consent_ledger.api.problems import ProblemError, unavailable
+from consent_ledger.client.renewed import RenewedProducer
 
 log = logging.getLogger(__name__)
 
-_REQUEST_TIMEOUT_MS: Final = 5_000
 _SEND_SECONDS: Final = 10.0
 _READY_SECONDS: Final = 2.0
 
@@ -36,10 +35,8 @@ class Publisher:
     """Sends events to one topic. Nothing is acknowledged that not all in-sync replicas have."""
 
     def __init__(self, kafka: dict[str, Any], topic: str) -> None:
-        self._kafka = kafka
+        self._producer = RenewedProducer(kafka)
         self.topic = topic
-        self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
 
     async def publish(self, records: Sequence[Record]) -> list[KafkaPlace]:
         """Return the places of all records once Kafka has them.
@@ -50,7 +47,7 @@ class Publisher:
         producer = None
         try:
             async with asyncio.timeout(_SEND_SECONDS):
-                producer = await self._started()
+                producer = await self._producer.started()
                 sent = [
                     await producer.send(self.topic, record.value, record.key, headers=list(record.headers))
                     for record in records
@@ -60,8 +57,7 @@ class Publisher:
             raise ProblemError(413, "too-large", "an event is larger than Kafka takes") from None
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("kafka does not take events", extra={"error": type(error).__name__})
-            # A producer that has lost its sequence stays broken; the next request gets a new one.
-            await self._discard(producer)
+            await self._producer.discard(producer)
             raise unavailable("Kafka") from None
         return [KafkaPlace(place.partition, place.offset) for place in done]
 
@@ -69,38 +65,11 @@ class Publisher:
         """Tell whether Kafka answers within a moment."""
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                producer = await self._started()
+                producer = await self._producer.started()
                 return bool(await asyncio.shield(producer.client.force_metadata_update()))
         except (KafkaError, OSError, TimeoutError):
             return False
 
-    async def _started(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._kafka, enable_idempotence=True, acks="all", request_timeout_ms=_REQUEST_TIMEOUT_MS
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-            return self._producer
-
-    async def _discard(self, producer: AIOKafkaProducer | None) -> None:
-        if producer is not None and producer is self._producer:
-            self._producer = None
-            await _stop(producer)
-
     async def close(self) -> None:
         """Send what is under way and stop."""
-        await self._discard(self._producer)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(_READY_SECONDS):
-            await producer.stop()
-    except (KafkaError, OSError, TimeoutError):
-        log.warning("a producer did not stop in order")
+        await self._producer.close()

@@ -3,30 +3,27 @@
 import asyncio
 import json
 from collections import Counter
-from contextlib import suppress
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consent_ledger.cli.story import Said
+from consent_ledger.client.renewed import RenewedProducer
 from consent_ledger.domain.bucket import key_of_address
 from consent_ledger.runtime.publish import HEADERS
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import EVENTS
 
 _AGAIN_SECONDS: Final = 0.25
-_REQUEST_TIMEOUT_MS: Final = 5_000
 
 
 class Post:
     """The way of the demo's events to Kafka; remembers everything that was acknowledged."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._producer = RenewedProducer(settings.kafka())
         self._topic = f"{settings.topic_prefix}{EVENTS}"
-        self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
         self.acknowledged: list[Said] = []
 
     async def send(self, said: Said) -> None:
@@ -34,44 +31,19 @@ class Post:
         while True:
             producer = None
             try:
-                producer = await self._started()
+                producer = await self._producer.started()
                 key = key_of_address(said.asked.type, said.asked.value)
                 await producer.send_and_wait(self._topic, said.value, key, headers=list(HEADERS))
             except (KafkaError, OSError):
-                await self._discard(producer)
+                await self._producer.discard(producer)
                 await asyncio.sleep(_AGAIN_SECONDS)
             else:
                 self.acknowledged.append(said)
                 return
 
-    async def _started(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._settings.kafka(), enable_idempotence=True, acks="all", linger_ms=0,
-                    request_timeout_ms=_REQUEST_TIMEOUT_MS,
-                )  # fmt: skip
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-            return self._producer
-
-    async def _discard(self, producer: AIOKafkaProducer | None) -> None:
-        if producer is not None and producer is self._producer:
-            self._producer = None
-            await _stop(producer)
-
     async def close(self) -> None:
         """Stop publishing."""
-        await self._discard(self._producer)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    with suppress(KafkaError, OSError):
-        await producer.stop()
+        await self._producer.close()
 
 
 async def read_back(settings: Settings) -> tuple[Counter[str], int]:

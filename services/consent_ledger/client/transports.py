@@ -8,6 +8,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from consent_ledger.client.renewed import RenewedProducer
 from consent_ledger.domain import events
 from consent_ledger.domain.bucket import key_of
 from consent_ledger.domain.cloudevents import BATCH, STRUCTURED
@@ -15,6 +16,7 @@ from consent_ledger.domain.errors import ConsentError
 
 _REQUEST_SECONDS: Final = 30.0
 _TOO_LARGE: Final = 413
+_LINGER_MS: Final = 5
 
 
 class OutOfReachError(ConsentError):
@@ -42,26 +44,23 @@ class KafkaTransport:
     """Onto the events topic. `kafka` holds the arguments of any aiokafka client."""
 
     def __init__(self, kafka: Mapping[str, Any], *, topic: str = "consent.events") -> None:
-        self._kafka = dict(kafka)
+        self._producer = RenewedProducer(dict(kafka), linger_ms=_LINGER_MS)
         self._topic = topic
-        self._producer: AIOKafkaProducer | None = None
 
     async def send(self, batch: Sequence[bytes]) -> list[str | None]:
         """Return once every in-sync replica has the events."""
+        producer = None
         try:
-            producer = await self._started()
+            producer = await self._producer.started()
             under_way = [await self._hand_over(producer, event) for event in batch]
             return [sent if isinstance(sent, str) else await _taken(sent) for sent in under_way]
         except (KafkaError, OSError) as error:
-            # A producer that has lost its sequence stays broken.
-            await self.close()
+            await self._producer.discard(producer)
             raise OutOfReachError(type(error).__name__) from error
 
     async def close(self) -> None:
         """Stop the producer."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await producer.stop()
+        await self._producer.close()
 
     async def _hand_over(self, producer: AIOKafkaProducer, event: bytes) -> Any:
         said = events.decode(None, event, ())
@@ -72,17 +71,6 @@ class KafkaTransport:
             return await producer.send(self._topic, event, key, headers=[("content-type", STRUCTURED.encode())])
         except MessageSizeTooLargeError:
             return "TOO_LARGE"
-
-    async def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(**self._kafka, enable_idempotence=True, acks="all", linger_ms=5)
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
 
 
 async def _taken(sent: Any) -> str | None:
