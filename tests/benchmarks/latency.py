@@ -57,7 +57,7 @@ async def measure_latency(
     """
     people = refusals(max(1, int(rate * seconds)), f"{contestant.output}-{rate:g}")
     keys = {contestant.key(refusal): refusal for refusal in people}
-    async with _publisher(stage) as publisher, _Watcher.watching(stage, contestant) as watcher:
+    async with publisher_of(stage) as publisher, _Watcher.watching(stage, contestant) as watcher:
         await publish_consents(publisher, people)
         await watcher.until_seen(keys, watcher.yes)
         since = datetime.now(UTC)
@@ -69,7 +69,7 @@ async def measure_latency(
 
 
 @asynccontextmanager
-async def _publisher(stage: Stage) -> AsyncIterator[Publisher]:
+async def publisher_of(stage: Stage) -> AsyncIterator[Publisher]:
     """Open a producer that sends at once."""
     settings = stage.settings
     producer = AIOKafkaProducer(**settings.kafka(), enable_idempotence=True, acks="all", linger_ms=0)

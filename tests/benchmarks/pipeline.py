@@ -35,11 +35,11 @@ async def measure(asked: _Asked) -> Results:
     """Measure the bare loop, then the ledger: each first on what lies in Kafka, then on refusals at steady rates."""
     began, load_before = datetime.now(UTC), os.getloadavg()
     people = asked.people or max(1, asked.events // 4)
-    async with staged(_say) as stage:
+    async with staged(say) as stage:
         bare, ledger = BareLoop(stage), Ledger(stage)
         await bare.prepare()
         await ledger.prepare()
-        _say(f"publishing {asked.events:,} events")
+        say(f"publishing {asked.events:,} events")
         backlog, size = await publish_all(stage.settings, asked.events, people)
         of_bare, backlog = await _measure(stage, bare, backlog, asked)
         of_ledger, _ = await _measure(stage, ledger, backlog, asked)
@@ -55,18 +55,19 @@ async def _measure(stage: Stage, contestant: Contestant, backlog: Backlog, asked
         Gate.shut(stage.settings.dsn, contestant.gate) as gate,
         stage.running(contestant.modules) as services,
     ):
-        _say(f"{contestant.name}: {backlog.events:,} events that lie in Kafka")
+        say(f"{contestant.name}: {backlog.events:,} events that lie in Kafka")
         throughput = await measure_throughput(stage, contestant, gate, services, backlog)
-        _say(f"{contestant.name}: {throughput.per_second:,.0f} events a second")
+        say(f"{contestant.name}: {throughput.per_second:,.0f} events a second")
         latencies = []
         for rate in asked.rates:
-            _say(f"{contestant.name}: {rate:g} refusals a second for {asked.seconds:g} s")
+            say(f"{contestant.name}: {rate:g} refusals a second for {asked.seconds:g} s")
             latency, backlog = await measure_latency(stage, contestant, backlog, rate, asked.seconds)
             latencies.append(latency)
     return Figures(throughput=throughput, latencies=latencies), backlog
 
 
-def _say(progress: str) -> None:
+def say(progress: str) -> None:
+    """Tell whoever waits how far it is."""
     _err.print(f"{datetime.now(UTC):%H:%M:%S} {progress}", style="dim")
 
 
