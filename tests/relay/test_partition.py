@@ -16,6 +16,8 @@ Seen to fail:
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -28,7 +30,7 @@ from consent_ledger.relay.partition import Partition, take_over
 from consent_ledger.relay.producer import FencedProducer
 from consent_ledger.relay.records import Records, UnknownControllerError
 from consent_ledger.store import relay as store
-from consent_ledger.store.relay import SNAPSHOT_ROWS, FencedError
+from consent_ledger.store.relay import SNAPSHOT_ROWS, FencedError, Snapshot
 from relay.stage import NOON, Stage, addresses, own, versions, watermarks
 
 pytestmark = pytest.mark.usefixtures("never_due")
@@ -60,6 +62,20 @@ async def taking(stage: Stage) -> AsyncIterator[TakeOver]:
 @pytest.fixture
 async def owner(taking: TakeOver) -> Partition:
     return await taken_by(taking)
+
+
+@asynccontextmanager
+async def resting(owner: Partition) -> AsyncIterator[int]:
+    """Let it rest until the block ends, or it is woken."""
+    rest = asyncio.create_task(owner.rest())
+    await asyncio.sleep(0)
+    number = owner.resting()
+    assert number is not None
+    try:
+        yield number
+    finally:
+        rest.cancel()
+        await asyncio.wait({rest})
 
 
 async def taken_by(taking: TakeOver) -> Partition:
@@ -380,26 +396,95 @@ async def test_what_is_asked_for_again_is_sent_as_it_is_now_and_the_request_forg
     assert await stage.superuser.fetchval("SELECT count(*) FROM consent.resend") == 0
 
 
-async def test_a_rest_ends_when_something_is_waiting_and_when_a_horizon_may_be_stated(
-    stage: Stage, owner: Partition
-) -> None:
+async def test_a_rest_ends_when_rows_are_found_or_a_horizon_that_may_be_stated(stage: Stage, owner: Partition) -> None:
+    async def look() -> Snapshot:
+        return (await store.snapshots(stage.relay, [owner.place]))[0]
+
     await stage.state_horizon()
     await owner.step()
+    (number,) = stage.numbers_on(0, 1)
 
-    resting = asyncio.create_task(owner.rest())
-    owner.wake(NOON, waiting=False)
-    finished, _ = await asyncio.wait({resting}, timeout=0.1)
-    owner.wake(NOON, waiting=True)
-    await resting
+    async with resting(owner) as rest:
+        owner.wake(rest, await look())
+        asleep = owner.resting()
+        await stage.put([number])
+        owner.wake(rest, await look())
+        woken = owner.resting()
+    await owner.step()
 
-    assert not finished
+    assert (asleep, woken) == (rest, None)
+    assert versions(await stage.read(0), stage.key_of(number)) == [1]
+
+
+async def test_what_was_found_during_an_earlier_rest_is_not_sent(stage: Stage, owner: Partition) -> None:
+    (number,) = stage.numbers_on(0, 1)
+    await stage.put([number])
+    async with resting(owner) as earlier:
+        found = (await store.snapshots(stage.relay, [owner.place]))[0]
+    newest = await stage.put([number])
+    await owner.step()
+
+    async with resting(owner):
+        owner.wake(earlier, found)
+        unmoved = owner.resting()
+    owner.wake(earlier, found)
+    await owner.step()
+
+    assert unmoved is not None
+    assert versions(await stage.read(0), stage.key_of(number)) == [newest]
+
+
+async def test_a_rest_ends_for_an_owner_whose_epoch_has_passed(stage: Stage, owner: Partition) -> None:
+    await stage.superuser.execute("UPDATE consent.relay_head SET epoch = epoch + 1")
+
+    found = await store.snapshots(stage.relay, [owner.place])
+    async with resting(owner) as rest:
+        owner.wake(rest, found.get(0))
+        woken = owner.resting()
+
+    assert (found, woken) == ({}, None)
+    with pytest.raises(FencedError):
+        await owner.step()
+
+
+async def test_a_look_at_several_partitions_gives_each_what_it_lacks(stage: Stage, taking: TakeOver) -> None:
+    owners = [await taking(0), await taking(1)]
+    numbers = [stage.numbers_on(0, 2), stage.numbers_on(1, 3)]
+    await stage.put([*numbers[0], *numbers[1]])
+
+    found = await store.snapshots(stage.relay, [owner.place for owner in owners if owner])
+
+    for q in (0, 1):
+        assert {row.hash for row in found[q].rows} == {stage.hash_of(number) for number in numbers[q]}
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE consent.view_head SET seq = seq + 1", "UPDATE consent.horizon SET instant = now()"]
+)
+async def test_a_wait_ends_as_soon_as_view_or_horizon_have_changed(stage: Stage, owner: Partition, change: str) -> None:
+    async def wait() -> None:
+        seen = (await store.snapshots(stage.relay, [owner.place]))[0]
+        ages = timedelta(seconds=8)
+        await store.wait(
+            stage.relay, seen.view_seq, seen.horizon.instant, pause=timedelta(milliseconds=1), patience=ages
+        )
+
+    waiting = asyncio.create_task(wait())
+    asleep = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep')"
+    while not await stage.superuser.fetchval(asleep, stage.relay.get_server_pid()):
+        pass
+    early = waiting.done()
+    await stage.superuser.execute(change)
+
+    await asyncio.wait_for(waiting, timeout=5)
+    assert not early
 
 
 async def test_what_is_unsent_is_found_by_index_whatever_the_statistics_say(stage: Stage) -> None:
     await stage.put(stage.numbers_on(0, SNAPSHOT_ROWS))
     connection = await store.connect(stage.settings.dsn)
 
-    plan = await connection.fetch(f"EXPLAIN {store._SQL['snapshot']}", 0, 0, 0)
+    plan = await connection.fetch(f"EXPLAIN {store._SQL['snapshots']}", [0], [0], [0])
     connection.terminate()
 
     nodes = " ".join(line["QUERY PLAN"] for line in plan)
@@ -407,4 +492,4 @@ async def test_what_is_unsent_is_found_by_index_whatever_the_statistics_say(stag
 
 
 def test_the_number_of_rows_in_a_snapshot_is_that_of_the_statement() -> None:
-    assert store._SQL["snapshot"].count(f"LIMIT {SNAPSHOT_ROWS})") == 2
+    assert store._SQL["snapshots"].count(f"LIMIT {SNAPSHOT_ROWS})") == 2

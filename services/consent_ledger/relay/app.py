@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
@@ -33,6 +34,9 @@ WATERMARK_AGE = Gauge(
 _FIRST: Final = 0
 _END_SECONDS: Final = 4.0
 _RETRY_SECONDS: Final = 1.0
+# How long to wait for the view to change: it says nothing of requests to send again, nor of partitions just taken over.
+_PATIENCE: Final = timedelta(milliseconds=50)
+_SHORT_PATIENCE: Final = timedelta(milliseconds=2)
 _FROM_OUTSIDE: Final = (KafkaError, OSError, TimeoutError, relay.FencedError)
 
 
@@ -51,6 +55,8 @@ class Relay:
         self._rejected = Rejected(settings, keks)
         self._owned: dict[int, Partition] = {}
         self._ending = asyncio.Event()
+        # Set when a partition begins to rest.
+        self._rested = asyncio.Event()
 
     async def run(self) -> None:
         """Publish until cancelled; then commit what was sent. Raises `WrongTopicsError`."""
@@ -113,6 +119,7 @@ class Relay:
         try:
             while not self._ending.is_set():
                 if not await partition.step():
+                    self._rested.set()
                     await partition.rest()
             await partition.settle()
         finally:
@@ -132,7 +139,6 @@ class Relay:
                 try:
                     while True:
                         await self._look(connection)
-                        await asyncio.sleep(self._settings.poll_ms / 1000)
                 finally:
                     connection.terminate()
             except Exception as error:  # noqa: BLE001 - reported below
@@ -141,11 +147,24 @@ class Relay:
                 await self._pause(_RETRY_SECONDS)
 
     async def _look(self, connection: Connection) -> None:
+        """Look for all that rest, hand out what is found, and wait for more."""
+        self._rested.clear()
         owned = dict(self._owned)
-        if owned:
-            instant, waiting = await relay.news(connection, {q: partition.sent for q, partition in owned.items()})
-            for q, partition in owned.items():
-                partition.wake(instant, waiting=q in waiting)
+        rests = {q: rest for q, partition in owned.items() if (rest := partition.resting()) is not None}
+        if not rests:
+            await self._rested.wait()
+            return
+        found = await relay.snapshots(connection, [owned[q].place for q in rests])
+        for q, rest in rests.items():
+            owned[q].wake(rest, found.get(q))
+        if found:
+            seen = next(iter(found.values()))
+            # Those who were busy are looked for again soon, whatever the view does.
+            patience = _PATIENCE if len(rests) == len(owned) else _SHORT_PATIENCE
+            await relay.wait(
+                connection, seen.view_seq, seen.horizon.instant,
+                pause=timedelta(milliseconds=self._settings.poll_ms), patience=patience,
+            )  # fmt: skip
 
     async def _pause(self, seconds: float) -> None:
         """Wait before another attempt, until the end of this relay at most."""

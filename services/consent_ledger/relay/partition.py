@@ -19,7 +19,7 @@ from consent_ledger.relay.records import Records
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import relay
-from consent_ledger.store.relay import Horizon, Snapshot
+from consent_ledger.store.relay import FencedError, Horizon, Place, Snapshot
 
 PUBLISHED = Counter("consent_published_total", "Records sent to the suppressions topic", ["what"])
 COMMITTED = Counter("consent_relay_transactions_total", "Transactions committed on the suppressions topic")
@@ -33,6 +33,7 @@ SUPPRESSIONS: Final = "suppressions"
 
 _SETTLE_SECONDS: Final = 1.0
 _MARK_SECONDS: Final = 0.2
+_PARTS: Final = 8
 
 
 async def take_over(
@@ -81,12 +82,21 @@ class Partition:
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._settle_seconds = min(_SETTLE_SECONDS, settings.lease_seconds / 4)
         self._settled = cursor
-        self._settle_at = _now() + self._settle_seconds
+        # Those that were taken over together do not commit together: each has its own part of a second for it.
+        self._settle_at = _now() + self._settle_seconds * (1 + q % _PARTS / _PARTS)
         # The horizon to be stated next, kept until it is reached: under load the newest is always a little ahead.
         self._held: Horizon | None = None
         self._marked: Horizon | None = None
         self._mark_at = 0.0
         self._woken = asyncio.Event()
+        # How often it has rested, while it does; and what was found for it meanwhile.
+        self._rests, self._resting = 0, False
+        self._found: Snapshot | None = None
+
+    @property
+    def place(self) -> Place:
+        """What to ask for when looking for what is new."""
+        return Place(self.q, self.epoch, self.sent)
 
     @property
     def instant(self) -> datetime | None:
@@ -94,9 +104,13 @@ class Partition:
         return self._marked.instant if self._marked else None
 
     async def step(self) -> bool:
-        """Publish what one snapshot shows; return whether more was left for the next."""
+        """Publish what one snapshot shows; return whether more was left for the next. Raises `FencedError`."""
         self._woken.clear()
-        found = await relay.snapshot(self._connection, self.q, self.epoch, self.sent)
+        found, self._found = self._found, None
+        if found is None:
+            found = (await relay.snapshots(self._connection, [self.place])).get(self.q)
+        if found is None:
+            raise FencedError
         if found.rows:
             await self.producer.send(await self._records.make(self._connection, found.rows))
             PUBLISHED.labels("record").inc(len(found.rows))
@@ -130,17 +144,32 @@ class Partition:
         if self.instant is not None:
             DELAY.observe((now - self.instant).total_seconds())
         self._settled = self.sent
-        self._settle_at = _now() + self._settle_seconds
+        self._settle_at = max(self._settle_at, _now() - self._settle_seconds) + self._settle_seconds
 
     async def rest(self) -> None:
         """Wait until there is something to do: woken for it, or because time has come to settle."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._settle_at - _now())):
-                await self._woken.wait()
+        self._rests, self._resting = self._rests + 1, True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._settle_at - _now())):
+                    await self._woken.wait()
+        finally:
+            self._resting = False
 
-    def wake(self, horizon: datetime, *, waiting: bool) -> None:
-        """End a rest if there are rows waiting or a horizon that may be stated now."""
-        if waiting or (horizon != self.instant and _now() >= self._mark_at):
+    def resting(self) -> int | None:
+        """Tell this rest from others; None while it does not rest."""
+        return self._rests if self._resting and not self._woken.is_set() else None
+
+    def wake(self, rest: int, found: Snapshot | None) -> None:
+        """End a rest if what was found meanwhile is worth it: rows, or a horizon that may be stated now.
+
+        What was found before the rest that lasts now is forgotten, for newer has been sent since. None: nothing at all,
+        not even the epoch, which the next step will find out.
+        """
+        if self.resting() != rest:
+            return
+        if found is None or found.rows or found.resends or (found.horizon != self._marked and _now() >= self._mark_at):
+            self._found = found
             self._woken.set()
 
     def end_rest(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 _TRANSACTION_TIMEOUT_MS: Final = 10_000
@@ -17,6 +18,10 @@ _BATCH_BYTES: Final = 512 * 1024
 _ANSWER_SECONDS: Final = 8.0
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 2.0
+
+# For some milliseconds after a commit, the broker refuses the first record of the next transaction. By itself aiokafka
+# asks again only after 20 ms, and what changed meanwhile waits.
+sender.BACKOFF_OVERRIDE = 0.003
 
 Message = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
 

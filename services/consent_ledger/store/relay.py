@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, NamedTuple
+
+from asyncpg import Record
 
 from consent_ledger.runtime import postgres
 from consent_ledger.runtime.postgres import Connection
@@ -43,9 +47,11 @@ class Horizon(NamedTuple):
 class Snapshot(NamedTuple):
     """What one partition lacks at one instant: each row once, as it is then.
 
-    `last`: the place in the outbox up to which this goes, None when nothing is unsent. `full`: there may be more.
+    `view_seq`: how far the view was. `last`: the place in the outbox up to which this goes, None when nothing is unsent.
+    `full`: there may be more.
     """
 
+    view_seq: int
     horizon: Horizon
     rows: list[Row]
     last: int | None
@@ -99,24 +105,42 @@ async def cursor(connection: Connection, q: int, epoch: int) -> int:
     return place
 
 
-async def news(connection: Connection, sent: dict[int, int]) -> tuple[datetime, set[int]]:
-    """Return the horizon's instant, and which partitions have something beyond what was `sent` of each."""
-    row = await connection.fetchrow(_SQL["news"], list(sent), list(sent.values()))
-    assert row is not None  # noqa: S101 - the row is made by the migration
-    return row["instant"], set(row["waiting"])
+class Place(NamedTuple):
+    """A partition, the epoch of its owner, and the place in the outbox up to which that one has sent."""
+
+    q: int
+    epoch: int
+    sent: int
 
 
-async def snapshot(connection: Connection, q: int, epoch: int, sent: int) -> Snapshot:
-    """Return what the partition lacks beyond the place `sent`. Raises `FencedError` and `MissingRowError`."""
-    found = await connection.fetch(_SQL["snapshot"], q, epoch, sent)
-    if not found:
-        raise FencedError
+async def wait(
+    connection: Connection, view_seq: int, instant: datetime, *, pause: timedelta, patience: timedelta
+) -> None:
+    """Return as soon as view or horizon are no longer at these, after `patience` at the latest.
+
+    The server looks every `pause`; it cannot do so more often than every millisecond.
+    """
+    await connection.execute(_SQL["wait"], view_seq, instant, pause, patience)
+
+
+async def snapshots(connection: Connection, places: Sequence[Place]) -> dict[int, Snapshot]:
+    """Return what partitions lack, all at one instant; those whose epoch has passed are missing from the answer.
+
+    Raises `MissingRowError`.
+    """
+    found = await connection.fetch(_SQL["snapshots"], *map(list, zip(*places, strict=True)))
+    by_partition = groupby(sorted(found, key=itemgetter(0)), key=itemgetter(0))
+    return {q: _snapshot(list(rows)) for q, rows in by_partition}
+
+
+def _snapshot(found: Sequence[Record]) -> Snapshot:
     if any(row["outbox_seq"] is not None and row["hash"] is None for row in found):
         raise MissingRowError
     places = [row["outbox_seq"] for row in found if row["outbox_seq"] is not None]
     return Snapshot(
+        view_seq=found[0]["view_seq"],
         horizon=Horizon(found[0]["instant"], found[0]["horizon_seq"]),
-        rows=list({row["hash"]: Row(*row[4:]) for row in found if row["hash"] is not None}.values()),
+        rows=list({row["hash"]: Row(*row[6:]) for row in found if row["hash"] is not None}.values()),
         last=max(places, default=None),
         full=len(places) == SNAPSHOT_ROWS,
         resends=[row["resend_id"] for row in found if row["resend_id"] is not None],

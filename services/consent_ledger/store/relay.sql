@@ -13,32 +13,28 @@ UPDATE relay_head SET lease_until = '-infinity' WHERE q = $1 AND epoch = $2;
 -- name: cursor
 SELECT cursor FROM relay_head WHERE q = $1 AND epoch = $2;
 
--- name: news
--- Which partitions have something unsent: without a lock, asked all the time.
-SELECT z.instant,
-       array(SELECT x.q
-               FROM unnest($1::smallint[], $2::bigint[]) AS x (q, sent)
-              WHERE EXISTS (SELECT FROM outbox o WHERE o.q = x.q AND o.seq > x.sent)
-                 OR EXISTS (SELECT FROM resend r WHERE r.q = x.q)) AS waiting
-  FROM horizon z
- WHERE z.one;
+-- name: wait
+SELECT wait_for_view($1, $2, $3, $4);
 
--- name: snapshot
--- One statement and so one snapshot: whether the epoch stands (else no row at all), the horizon, what is unsent, and each
--- of those rows as it is now. The number of rows is written out, so that the planner knows how few they are.
-SELECT z.instant, z.seq AS horizon_seq, n.seq AS outbox_seq, n.resend_id,
+-- name: snapshots
+-- One statement and so one snapshot: of each partition whether the epoch stands (else no row at all), the horizon, what is
+-- unsent, and each of those rows as it is now. The number of rows is written out, so that the planner knows how few they
+-- are.
+SELECT h.q, w.seq AS view_seq, z.instant, z.seq AS horizon_seq, n.seq AS outbox_seq, n.resend_id,
        v.hash, v.controller, v.type, v.seq, v.register_version, v.shard, v.pos, v.recorded_at, v.decisions,
        CASE WHEN v.type = '!purposes'
             THEN (SELECT jsonb_object_agg(d.purpose, d.version) FROM needs d WHERE d.controller = v.controller) END AS needs
-  FROM relay_head h
+  FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS x (q, epoch, sent)
+  JOIN relay_head h ON h.q = x.q AND h.epoch = x.epoch
  CROSS JOIN horizon z
+ CROSS JOIN view_head w
   LEFT JOIN LATERAL (
        (SELECT o.seq, NULL::bigint AS resend_id, o.hash
-          FROM outbox o WHERE o.q = h.q AND o.seq > $3 ORDER BY o.seq LIMIT 1000)
+          FROM outbox o WHERE o.q = x.q AND o.seq > x.sent ORDER BY o.seq LIMIT 1000)
        UNION ALL
-       (SELECT NULL, r.id, r.hash FROM resend r WHERE r.q = h.q ORDER BY r.id LIMIT 1000)) AS n ON true
+       (SELECT NULL, r.id, r.hash FROM resend r WHERE r.q = x.q ORDER BY r.id LIMIT 1000)) AS n ON true
   LEFT JOIN view v ON v.hash = n.hash
- WHERE h.q = $1 AND h.epoch = $2 AND z.one;
+ WHERE z.one AND w.one;
 
 -- name: settle
 -- One statement, so that a relay which is stopped at any moment leaves no lock behind. `$7`: the instant of the last
