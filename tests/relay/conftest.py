@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from builders import REGISTER
-from consent_ledger.relay import partition
+from consent_ledger.relay import lane
 from consent_ledger.runtime import topics
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import connect
@@ -47,4 +47,4 @@ async def stage(database: str, kafka: str, topic_prefix: str, tmp_path: Path) ->
 @pytest.fixture
 def never_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is committed because time has passed; the test commits by hand."""
-    monkeypatch.setattr(partition, "_SETTLE_SECONDS", 3600.0)
+    monkeypatch.setattr(lane, "_SETTLE_SECONDS", 3600.0)

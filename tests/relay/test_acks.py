@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from consent_ledger.domain.acks import Ack, ack_key, write_ack
 from consent_ledger.relay.acks import Acks
-from consent_ledger.relay.partition import take_over
+from consent_ledger.relay.lane import take_over
 from consent_ledger.relay.records import Records
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import acks, consumers
@@ -146,7 +146,7 @@ async def test_a_consumer_is_as_far_behind_as_its_copy_that_knows_least(
 @pytest.mark.usefixtures("never_due")
 async def test_what_is_published_is_late_by_the_time_of_its_commit(stage: Stage) -> None:
     records = Records(stage.keks)
-    partition = await take_over(stage.settings, stage.relay, records, q=0, owner="test")
+    partition = await take_over(stage.settings, stage.relay, records, qs=[0], owner="test")
     assert partition is not None
     now = datetime.now(UTC)
     for ago in (300, 5):

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from consent_ledger.relay import reconcile as module
-from consent_ledger.relay.partition import Partition, take_over
+from consent_ledger.relay.lane import Lane, take_over
 from consent_ledger.relay.reconcile import BehindError, Report, reconcile
 from consent_ledger.relay.records import Records
 from consent_ledger.store import reconcile as store
@@ -24,17 +24,17 @@ pytestmark = pytest.mark.usefixtures("never_due")
 
 
 @pytest.fixture
-async def owner(stage: Stage) -> AsyncIterator[Partition]:
+async def owner(stage: Stage) -> AsyncIterator[Lane]:
     """The owner of the first partition; the second stays empty."""
     connection = await relay.connect(stage.settings.dsn)
-    partition = await take_over(stage.settings, connection, Records(stage.keks), q=0, owner="relay")
+    partition = await take_over(stage.settings, connection, Records(stage.keks), qs=[0], owner="relay")
     assert partition is not None
     yield partition
     await partition.producer.drop()
     connection.terminate()
 
 
-async def publish(partition: Partition) -> None:
+async def publish(partition: Lane) -> None:
     while await partition.step():
         pass
     await partition.settle()
@@ -50,7 +50,7 @@ async def compare(stage: Stage) -> Report:
     return await reconcile(stage.settings, stage.keks, patience_seconds=0.2)
 
 
-async def test_a_topic_that_holds_the_view_agrees(stage: Stage, owner: Partition) -> None:
+async def test_a_topic_that_holds_the_view_agrees(stage: Stage, owner: Lane) -> None:
     numbers = stage.numbers_on(0, 30)
     await stage.put(numbers)
     await stage.put(numbers[:10], own=own(allow=True, reason="CONSENT"))
@@ -66,7 +66,7 @@ async def test_a_topic_that_holds_the_view_agrees(stage: Stage, owner: Partition
 async def test_the_record_of_the_defaults_is_compared_too(stage: Stage) -> None:
     q = await stage.put_purposes(needs=1)
     connection = await relay.connect(stage.settings.dsn)
-    partition = await take_over(stage.settings, connection, Records(stage.keks), q=q, owner="relay")
+    partition = await take_over(stage.settings, connection, Records(stage.keks), qs=[q], owner="relay")
     assert partition is not None
     await publish(partition)
 
@@ -77,7 +77,7 @@ async def test_the_record_of_the_defaults_is_compared_too(stage: Stage) -> None:
     assert report == Report(checked=1)
 
 
-async def test_a_stale_record_is_found_and_sent_again(stage: Stage, owner: Partition) -> None:
+async def test_a_stale_record_is_found_and_sent_again(stage: Stage, owner: Lane) -> None:
     stale, sound = stage.numbers_on(0, 2)
     version = await stage.put([sound, stale])
     await publish(owner)
@@ -92,7 +92,7 @@ async def test_a_stale_record_is_found_and_sent_again(stage: Stage, owner: Parti
     assert versions(await stage.read(0), stage.key_of(stale)) == [version, 1, version]
 
 
-async def test_a_missing_record_is_found_and_sent_again(stage: Stage, owner: Partition) -> None:
+async def test_a_missing_record_is_found_and_sent_again(stage: Stage, owner: Lane) -> None:
     lost, sound = stage.numbers_on(0, 2)
     await stage.put([lost])
     await stage.superuser.execute("DELETE FROM consent.outbox")
@@ -106,7 +106,7 @@ async def test_a_missing_record_is_found_and_sent_again(stage: Stage, owner: Par
     assert await compare(stage) == Report(checked=2)
 
 
-async def test_a_tombstone_and_a_record_of_nobody_are_found(stage: Stage, owner: Partition) -> None:
+async def test_a_tombstone_and_a_record_of_nobody_are_found(stage: Stage, owner: Lane) -> None:
     (number,) = stage.numbers_on(0, 1)
     await stage.put([number])
     await publish(owner)
@@ -118,7 +118,7 @@ async def test_a_tombstone_and_a_record_of_nobody_are_found(stage: Stage, owner:
     assert report == Report(checked=1, stale=1, unexpected=1, falling=1)
 
 
-async def test_a_record_on_another_partition_than_its_own_is_unexpected(stage: Stage, owner: Partition) -> None:
+async def test_a_record_on_another_partition_than_its_own_is_unexpected(stage: Stage, owner: Lane) -> None:
     (number,) = stage.numbers_on(0, 1)
     await stage.put([number])
     await publish(owner)
@@ -129,7 +129,7 @@ async def test_a_record_on_another_partition_than_its_own_is_unexpected(stage: S
 
 
 async def test_a_row_that_changes_meanwhile_is_not_held_against_the_topic(
-    stage: Stage, owner: Partition, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, owner: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moving, still = stage.numbers_on(0, 2)
     await stage.put([moving, still])
@@ -147,7 +147,7 @@ async def test_a_row_that_changes_meanwhile_is_not_held_against_the_topic(
     assert await compare(stage) == Report(checked=1, moving=1)
 
 
-async def test_it_waits_for_the_relay_and_says_when_there_is_none(stage: Stage, owner: Partition) -> None:
+async def test_it_waits_for_the_relay_and_says_when_there_is_none(stage: Stage, owner: Lane) -> None:
     await stage.put(stage.numbers_on(0, 1))
 
     with pytest.raises(BehindError):
@@ -157,7 +157,7 @@ async def test_it_waits_for_the_relay_and_says_when_there_is_none(stage: Stage, 
     assert await compare(stage) == Report(checked=1)
 
 
-async def test_the_same_address_is_asked_for_once(stage: Stage, owner: Partition) -> None:
+async def test_the_same_address_is_asked_for_once(stage: Stage, owner: Lane) -> None:
     lost, sound = stage.numbers_on(0, 2)
     await stage.put([lost])
     await stage.superuser.execute("DELETE FROM consent.outbox")
@@ -170,7 +170,7 @@ async def test_the_same_address_is_asked_for_once(stage: Stage, owner: Partition
     assert await stage.superuser.fetchval("SELECT count(*) FROM consent.resend") == 1
 
 
-async def test_it_sends_nothing_itself(stage: Stage, owner: Partition) -> None:
+async def test_it_sends_nothing_itself(stage: Stage, owner: Lane) -> None:
     lost, sound = stage.numbers_on(0, 2)
     await stage.put([lost])
     await stage.superuser.execute("DELETE FROM consent.outbox")

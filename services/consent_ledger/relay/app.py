@@ -1,4 +1,4 @@
-"""View in, suppressions topic out: one process at a time sends to each partition."""
+"""View in, suppressions topic out: one process at a time sends to all partitions."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Counter, Gauge
 
 from consent_ledger.relay.acks import Acks
-from consent_ledger.relay.partition import Partition, take_over
+from consent_ledger.relay.lane import Lane, take_over
 from consent_ledger.relay.records import Records
 from consent_ledger.relay.rejected import Rejected
 from consent_ledger.runtime import topics
@@ -30,7 +30,6 @@ WATERMARK_AGE = Gauge(
     "consent_watermark_age_seconds", "Age of the instant that a partition's last watermark states", ["partition"]
 )
 
-_FIRST: Final = 0
 _END_SECONDS: Final = 4.0
 _RETRY_SECONDS: Final = 1.0
 _FROM_OUTSIDE: Final = (KafkaError, OSError, TimeoutError, relay.FencedError)
@@ -41,7 +40,7 @@ class WrongTopicsError(Exception):
 
 
 class Relay:
-    """Owns every partition whose lease is free, and stands by for the others."""
+    """Owns the topic's partitions while its lease lasts and its epoch stands; otherwise it stands by."""
 
     def __init__(self, settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> None:
         self._settings = settings
@@ -49,31 +48,28 @@ class Relay:
         self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
         self._records = Records(keks)
         self._rejected = Rejected(settings, keks)
-        self._owned: dict[int, Partition] = {}
+        self._lane: Lane | None = None
         self._ending = asyncio.Event()
 
     async def run(self) -> None:
         """Publish until cancelled; then commit what was sent. Raises `WrongTopicsError`."""
         await self._prepare()
-        tending = [asyncio.create_task(self._tend(q)) for q in range(self._settings.partitions)]
+        tending = asyncio.create_task(self._tend())
         helping = [
-            asyncio.create_task(self._watch()),
-            asyncio.create_task(self._rejected.run(lambda: _FIRST in self._owned)),
+            asyncio.create_task(self._rejected.run(lambda: self._lane is not None)),
             asyncio.create_task(Acks(self._settings).run()),
         ]
         try:
             # Unlike gather(), this does not cancel the tasks when it is cancelled; and none of them ends by itself.
-            ended, _ = await asyncio.wait([*tending, *helping], return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait([tending, *helping], return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()
         finally:
             self._ending.set()
-            for partition in self._owned.values():
-                partition.end_rest()
-            await asyncio.wait(tending, timeout=_END_SECONDS)
-            for task in [*tending, *helping]:
+            await asyncio.wait([tending], timeout=_END_SECONDS)
+            for task in [tending, *helping]:
                 task.cancel()
-            await asyncio.gather(*tending, *helping, return_exceptions=True)
+            await asyncio.gather(tending, *helping, return_exceptions=True)
 
     async def _prepare(self) -> None:
         settings = self._settings
@@ -82,70 +78,49 @@ class Relay:
             raise WrongTopicsError("; ".join(vital))
         log.info("relay started", extra={"owner": self._owner})
 
-    async def _tend(self, q: int) -> None:
-        """Own a partition whenever it can be had, until the end."""
+    async def _tend(self) -> None:
+        """Own the partitions whenever they can be had, until the end."""
         while not self._ending.is_set():
             connection: Connection | None = None
             try:
                 connection = await relay.connect(self._settings.dsn)
                 await relay.add_partitions(connection, self._settings.partitions)
-                await self._stand_by(connection, q)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the partition is taken over again
-                _report("publishing failed", error, partition=q)
+                await self._stand_by(connection)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the partitions are taken over again
+                _report("publishing failed", error)
             finally:
                 if connection is not None:
                     connection.terminate()
             await self._pause(_RETRY_SECONDS)
 
-    async def _stand_by(self, connection: Connection, q: int) -> None:
+    async def _stand_by(self, connection: Connection) -> None:
+        qs = list(range(self._settings.partitions))
         while not self._ending.is_set():
-            partition = await take_over(self._settings, connection, self._records, q=q, owner=self._owner)
-            if partition is not None:
-                log.info("partition claimed", extra={"partition": q, "epoch": partition.epoch})
-                await self._own(partition)
+            lane = await take_over(self._settings, connection, self._records, qs=qs, owner=self._owner)
+            if lane is not None:
+                log.info("partitions claimed", extra={"partitions": len(qs), "epoch": lane.epoch})
+                await self._own(lane)
             await self._pause(min(_RETRY_SECONDS, self._settings.lease_seconds / 20))
 
-    async def _own(self, partition: Partition) -> None:
-        self._owned[partition.q] = partition
-        age = WATERMARK_AGE.labels(partition.q)
-        age.set_function(lambda: self._age(partition))
-        OWNED.inc()
+    async def _own(self, lane: Lane) -> None:
+        self._lane = lane
+        OWNED.set(len(lane.qs))
+        for q in lane.qs:
+            WATERMARK_AGE.labels(q).set_function(lambda: self._age(lane))
         try:
             while not self._ending.is_set():
-                if not await partition.step():
-                    await partition.rest()
-            await partition.settle()
+                if not await lane.step():
+                    await lane.rest()
+            await lane.settle()
         finally:
-            del self._owned[partition.q]
-            WATERMARK_AGE.remove(partition.q)
-            OWNED.dec()
-            await partition.end()
+            self._lane = None
+            for q in lane.qs:
+                WATERMARK_AGE.remove(q)
+            OWNED.set(0)
+            await lane.end()
 
-    def _age(self, partition: Partition) -> float:
-        return (self._clock.now() - partition.instant).total_seconds() if partition.instant else float("inf")
-
-    async def _watch(self) -> None:
-        """Ask for all owned partitions at once what is new, and wake those that it concerns."""
-        while True:
-            try:
-                connection = await relay.connect(self._settings.dsn)
-                try:
-                    while True:
-                        await self._look(connection)
-                        await asyncio.sleep(self._settings.poll_ms / 1000)
-                finally:
-                    connection.terminate()
-            except Exception as error:  # noqa: BLE001 - reported below
-                # Meanwhile each partition looks by itself once a second.
-                _report("no news", error)
-                await self._pause(_RETRY_SECONDS)
-
-    async def _look(self, connection: Connection) -> None:
-        owned = dict(self._owned)
-        if owned:
-            instant, waiting = await relay.news(connection, {q: partition.sent for q, partition in owned.items()})
-            for q, partition in owned.items():
-                partition.wake(instant, waiting=q in waiting)
+    def _age(self, lane: Lane) -> float:
+        return (self._clock.now() - lane.instant).total_seconds() if lane.instant else float("inf")
 
     async def _pause(self, seconds: float) -> None:
         """Wait before another attempt, until the end of this relay at most."""
@@ -154,8 +129,8 @@ class Relay:
                 await self._ending.wait()
 
 
-def _report(what: str, error: Exception, **place: int) -> None:
+def _report(what: str, error: Exception) -> None:
     """Count and log what went wrong, with the way there unless it is one of those that come from outside."""
     kind = type(error).__name__
     ERRORS.labels(kind).inc()
-    log.warning(what, extra={"error": kind, **place}, exc_info=not isinstance(error, _FROM_OUTSIDE))
+    log.warning(what, extra={"error": kind}, exc_info=not isinstance(error, _FROM_OUTSIDE))

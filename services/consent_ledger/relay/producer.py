@@ -1,12 +1,13 @@
-"""The only producer of one partition: since its start, the broker refuses whatever its predecessors still send."""
+"""The only producer of a lane: since its start, the broker refuses whatever its predecessors still send."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 _TRANSACTION_TIMEOUT_MS: Final = 10_000
@@ -18,18 +19,21 @@ _ANSWER_SECONDS: Final = 8.0
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 2.0
 
+# For some milliseconds after a commit, the broker refuses the first record of the next transaction. By itself aiokafka
+# asks again only after 20 ms, and what changed meanwhile waits.
+sender.BACKOFF_OVERRIDE = 0.003
+
 Message = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
 
 
 class FencedProducer:
-    """Sends to one partition inside a transaction that is always open and serves only as the fence.
+    """Sends inside a transaction that is always open and serves only as the fence.
 
     A producer that has failed once is of no use any more: drop it and start another.
     """
 
-    def __init__(self, kafka: dict[str, Any], *, transactional_id: str, topic: str, partition: int) -> None:
+    def __init__(self, kafka: dict[str, Any], *, transactional_id: str, topic: str) -> None:
         self._topic = topic
-        self._partition = partition
         self._sent = False
         self._producer = AIOKafkaProducer(
             **kafka,
@@ -47,13 +51,14 @@ class FencedProducer:
             await self._producer.start()
             await self._producer.begin_transaction()
 
-    async def send(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send keys and values and wait until Kafka has them all.
+    async def send(self, messages: Mapping[int, Iterable[tuple[bytes, bytes]]]) -> None:
+        """Send keys and values, by partition, and wait until Kafka has them all.
 
         Raises `KafkaError`, above all `ProducerFenced`, or `TimeoutError`; then any number of them may have arrived.
         """
         async with asyncio.timeout(_ANSWER_SECONDS):
-            await put(self._producer, self._topic, self._partition, ((key, value, ()) for key, value in messages))
+            bare = {q: ((key, value, ()) for key, value in found) for q, found in messages.items()}
+            await put(self._producer, self._topic, bare)
         self._sent = True
 
     async def commit(self) -> bool:
@@ -71,22 +76,23 @@ class FencedProducer:
         await drop(self._producer)
 
 
-async def put(producer: AIOKafkaProducer, topic: str, partition: int, messages: Iterable[Message]) -> None:
-    """Send messages in as few batches as they fit in and wait until Kafka has them all."""
+async def put(producer: AIOKafkaProducer, topic: str, messages: Mapping[int, Iterable[Message]]) -> None:
+    """Send messages, by partition, in as few batches as they fit in and wait until Kafka has them all."""
     under_way: list[asyncio.Future[Any]] = []
 
-    async def submit(batch: BatchBuilder) -> None:
+    async def submit(batch: BatchBuilder, partition: int) -> None:
         future = await producer.send_batch(batch, topic, partition=partition)
         future.add_done_callback(_retrieve)
         under_way.append(future)
 
-    batch = producer.create_batch()
-    for key, value, headers in messages:
-        while batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None:
-            await submit(batch)
-            batch = producer.create_batch()
-    if batch.record_count():
-        await submit(batch)
+    for partition, found in messages.items():
+        batch = producer.create_batch()
+        for key, value, headers in found:
+            while batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None:
+                await submit(batch, partition)
+                batch = producer.create_batch()
+        if batch.record_count():
+            await submit(batch, partition)
     if under_way:
         await asyncio.wait(under_way)
     # Commit and flush ignore batches that failed; only these futures tell.

@@ -13,7 +13,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from consent_ledger.domain.suppression import WATERMARK_KEY
-from consent_ledger.relay.partition import SUPPRESSIONS
+from consent_ledger.relay.lane import SUPPRESSIONS
 from consent_ledger.relay.records import Records
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection, connect

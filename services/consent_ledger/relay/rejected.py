@@ -80,8 +80,7 @@ class Rejected:
         for item in found:
             messages[item.partition % partitions].append(_message(item, key))
         async with asyncio.timeout(_ANSWER_SECONDS):
-            for partition, batch in messages.items():
-                await put(producer, self._topic, partition, batch)
+            await put(producer, self._topic, messages)
         await relay.published(connection, {item.shard: item.offset + 1 for item in found})
         PUBLISHED.inc(len(found))
         return len(found)

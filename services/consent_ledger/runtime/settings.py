@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(10.0, gt=0.5, le=300, description="how long a silent owner keeps shards, view, topic")
     batch_max: int = Field(1000, ge=1, le=2000, description="records per append")
     fold_max: int = Field(250, ge=1, le=10_000, description="entries per shard that one viewer transaction folds")
-    poll_ms: int = Field(5, ge=1, le=1000, description="how long viewer and relay rest when there is nothing to do")
+    poll_ms: int = Field(1, ge=1, le=1000, description="how often the database looks for work of viewer and relay")
     sweep_chunk: int = Field(500, ge=1, le=10_000, description="dossiers decided again per transaction after a load")
     max_staleness: float = Field(60.0, gt=0, le=900, description="seconds behind Kafka after which every answer is no")
     barrier_ms: int = Field(250, ge=1, le=10_000, description="how long a decision waits for the view to catch up")

@@ -1,8 +1,10 @@
 """What the relay reads and writes: whose a partition of the topic is, what is unsent, and how far it is published."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+
+from asyncpg import Record
 
 from consent_ledger.runtime import postgres
 from consent_ledger.runtime.postgres import Connection
@@ -15,7 +17,7 @@ SNAPSHOT_ROWS: Final = 1000
 
 
 class FencedError(Exception):
-    """Another relay owns the partition now."""
+    """Another relay owns one of the partitions now."""
 
 
 class Row(NamedTuple):
@@ -43,9 +45,11 @@ class Horizon(NamedTuple):
 class Snapshot(NamedTuple):
     """What one partition lacks at one instant: each row once, as it is then.
 
-    `last`: the place in the outbox up to which this goes, None when nothing is unsent. `full`: there may be more.
+    `view_seq`: how far the view was. `last`: the place in the outbox up to which this goes, None when nothing is
+    unsent. `full`: there may be more.
     """
 
+    view_seq: int
     horizon: Horizon
     rows: list[Row]
     last: int | None
@@ -80,43 +84,57 @@ async def add_partitions(connection: Connection, partitions: int) -> None:
     await connection.execute(_SQL["add_partitions"], partitions)
 
 
-async def claim(connection: Connection, q: int, owner: str, lease: timedelta) -> int | None:
-    """Take over a partition if its owner's lease has passed (or is the caller's own); return its new epoch, or None."""
-    epoch: int | None = await connection.fetchval(_SQL["claim"], q, owner, lease)
+async def claim(connection: Connection, qs: Sequence[int], owner: str, lease: timedelta) -> int | None:
+    """Take partitions over if every lease on them has passed (or is the caller's own); return their epoch, or None."""
+    epoch: int | None = await connection.fetchval(_SQL["claim"], qs, owner, lease)
     return epoch
 
 
-async def release(connection: Connection, q: int, epoch: int) -> None:
-    """Give up a partition, so that another need not wait for the lease."""
-    await connection.execute(_SQL["release"], q, epoch)
+async def release(connection: Connection, qs: Sequence[int], epoch: int) -> None:
+    """Give partitions up, so that another need not wait for the lease."""
+    await connection.execute(_SQL["release"], qs, epoch)
 
 
-async def cursor(connection: Connection, q: int, epoch: int) -> int:
-    """Return the place in the outbox up to which everything is published. Raises `FencedError`."""
-    place: int | None = await connection.fetchval(_SQL["cursor"], q, epoch)
-    if place is None:
+async def cursors(connection: Connection, qs: Sequence[int], epoch: int) -> dict[int, int]:
+    """Return by partition the place in the outbox up to which everything is published. Raises `FencedError`."""
+    found = {row["q"]: row["cursor"] for row in await connection.fetch(_SQL["cursors"], qs, epoch)}
+    if len(found) < len(qs):
         raise FencedError
-    return place
+    return found
 
 
-async def news(connection: Connection, sent: dict[int, int]) -> tuple[datetime, set[int]]:
-    """Return the horizon's instant, and which partitions have something beyond what was `sent` of each."""
-    row = await connection.fetchrow(_SQL["news"], list(sent), list(sent.values()))
-    assert row is not None  # noqa: S101 - the row is made by the migration
-    return row["instant"], set(row["waiting"])
+async def wait(
+    connection: Connection, view_seq: int, instant: datetime, *, pause: timedelta, patience: timedelta
+) -> None:
+    """Return as soon as view or horizon are no longer at these, after `patience` at the latest.
+
+    The server looks every `pause`; it cannot do so more often than every millisecond.
+    """
+    await connection.execute(_SQL["wait"], view_seq, instant, pause, patience)
 
 
-async def snapshot(connection: Connection, q: int, epoch: int, sent: int) -> Snapshot:
-    """Return what the partition lacks beyond the place `sent`. Raises `FencedError` and `MissingRowError`."""
-    found = await connection.fetch(_SQL["snapshot"], q, epoch, sent)
-    if not found:
+async def snapshots(connection: Connection, epoch: int, sent: Mapping[int, int]) -> dict[int, Snapshot]:
+    """Return what partitions lack beyond the places `sent`, all at one instant.
+
+    Raises `FencedError` and `MissingRowError`.
+    """
+    found = await connection.fetch(_SQL["snapshots"], list(sent), epoch, list(sent.values()))
+    by_partition: dict[int, list[Record]] = {}
+    for row in found:
+        by_partition.setdefault(row["q"], []).append(row)
+    if len(by_partition) < len(sent):
         raise FencedError
+    return {q: _snapshot(rows) for q, rows in by_partition.items()}
+
+
+def _snapshot(found: Sequence[Record]) -> Snapshot:
     if any(row["outbox_seq"] is not None and row["hash"] is None for row in found):
         raise MissingRowError
     places = [row["outbox_seq"] for row in found if row["outbox_seq"] is not None]
     return Snapshot(
+        view_seq=found[0]["view_seq"],
         horizon=Horizon(found[0]["instant"], found[0]["horizon_seq"]),
-        rows=list({row["hash"]: Row(*row[4:]) for row in found if row["hash"] is not None}.values()),
+        rows=list({row["hash"]: Row(*row[6:]) for row in found if row["hash"] is not None}.values()),
         last=max(places, default=None),
         full=len(places) == SNAPSHOT_ROWS,
         resends=[row["resend_id"] for row in found if row["resend_id"] is not None],
@@ -125,21 +143,24 @@ async def snapshot(connection: Connection, q: int, epoch: int, sent: int) -> Sna
 
 async def settle(
     connection: Connection,
-    q: int,
     epoch: int,
     *,
-    places: tuple[int, int],
+    settled: Mapping[int, int],
+    sent: Mapping[int, int],
     resent: Sequence[int],
     lease: timedelta,
     instant: datetime | None,
 ) -> datetime:
-    """Move the cursor from the first of `places` to the second and forget what is published; return the time.
+    """Move the cursors from where they are `settled` to what is `sent`, and forget what is published; return the time.
 
-    `instant`: of the last watermark that readers can see. Raises `FencedError`.
+    Both by partition. `instant`: of the last watermark that readers can see. Raises `FencedError`.
     """
-    now: datetime | None = await connection.fetchval(_SQL["settle"], q, epoch, *places, resent, lease, instant)
-    if now is None:
+    qs = list(sent)
+    places = [settled[q] for q in qs], list(sent.values())
+    row = await connection.fetchrow(_SQL["settle"], qs, epoch, *places, resent, lease, instant)
+    if row is None or row["settled"] < len(qs):
         raise FencedError
+    now: datetime = row["now"]
     return now
 
 

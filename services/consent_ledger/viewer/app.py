@@ -95,7 +95,7 @@ class Viewer:
                 async with connection.transaction():
                     await self._fold(connection, epoch, placer, news)
             else:
-                await asyncio.sleep(self._settings.poll_ms / 1000)
+                await asyncio.sleep(0.005)
 
     async def _fold(self, connection: Connection, epoch: int, placer: Placer, news: News) -> None:
         head = await view.open_head(connection, epoch)

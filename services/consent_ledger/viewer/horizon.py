@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 HORIZON = Gauge("consent_horizon_timestamp_seconds", "Everything that Kafka held at this instant is in the view")
 
 _EVERY_SECONDS = 0.25
+_LOOK_SECONDS = 0.01
 _RETRY_SECONDS = 1.0
 
 
@@ -60,14 +61,13 @@ class Horizon:
     async def _move(self, consumer: AIOKafkaConsumer, connection: Connection) -> None:
         instant = self._clock.now(await view.database_now(connection))
         ends: dict[TopicPartition, int] = await consumer.end_offsets(list(self._shards))
-        pause = self._settings.poll_ms / 1000
         while True:
             recorded = await view.recorded(connection)
             if all(recorded.get(self._shards[at], (0, 0))[0] >= end for at, end in ends.items()):
                 break
-            await asyncio.sleep(pause)
+            await asyncio.sleep(_LOOK_SECONDS)
         # Read once: under load no snapshot ever shows the view level with the ledger.
         covering = {shard: next_pos for shard, (_, next_pos) in recorded.items()}
         while not await view.move_horizon(connection, instant, covering):
-            await asyncio.sleep(pause)
+            await asyncio.sleep(_LOOK_SECONDS)
         HORIZON.set(instant.timestamp())

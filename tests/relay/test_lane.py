@@ -4,7 +4,7 @@ Each bad order is forced by taking the owner's steps by hand.
 
 Seen to fail:
 - the cursor read before the broker's fence, and moved before the commit; acknowledgements not waited for;
-- a transactional id for each owner instead of one for the partition;
+- a transactional id for each owner instead of one for the lane;
 - the epoch not compared in the snapshot, nor with the cursor; the lease not looked at, or kept when a take-over failed;
 - a watermark sent before the rows up to its horizon; the newest horizon taken at each look; the same stated twice;
 - a record for every row of the outbox; only rows that have not changed since; rows of other partitions;
@@ -16,6 +16,7 @@ Seen to fail:
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -23,8 +24,8 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from consent_ledger.domain.keyedhash import key_check
 from consent_ledger.domain.suppression import purposes_key
-from consent_ledger.relay import partition
-from consent_ledger.relay.partition import Partition, take_over
+from consent_ledger.relay import lane
+from consent_ledger.relay.lane import Lane, take_over
 from consent_ledger.relay.producer import FencedProducer
 from consent_ledger.relay.records import Records, UnknownControllerError
 from consent_ledger.store import relay as store
@@ -33,20 +34,20 @@ from relay.stage import NOON, Stage, addresses, own, versions, watermarks
 
 pytestmark = pytest.mark.usefixtures("never_due")
 
-TakeOver = Callable[..., Awaitable[Partition | None]]
+TakeOver = Callable[..., Awaitable[Lane | None]]
 
 
 @pytest.fixture
 async def taking(stage: Stage) -> AsyncIterator[TakeOver]:
     """Take a partition over, each time as another relay with a connection of its own."""
-    taken: list[Partition] = []
+    taken: list[Lane] = []
     connections = []
 
-    async def take(q: int = 0) -> Partition | None:
+    async def take(*qs: int) -> Lane | None:
         connection = await store.connect(stage.settings.dsn)
         connections.append(connection)
         owner = f"relay-{len(connections)}"
-        found = await take_over(stage.settings, connection, Records(stage.keks), q=q, owner=owner)
+        found = await take_over(stage.settings, connection, Records(stage.keks), qs=qs or [0], owner=owner)
         taken.extend([found] if found else [])
         return found
 
@@ -58,17 +59,17 @@ async def taking(stage: Stage) -> AsyncIterator[TakeOver]:
 
 
 @pytest.fixture
-async def owner(taking: TakeOver) -> Partition:
+async def owner(taking: TakeOver) -> Lane:
     return await taken_by(taking)
 
 
-async def taken_by(taking: TakeOver) -> Partition:
+async def taken_by(taking: TakeOver) -> Lane:
     found = await taking()
     assert found is not None
     return found
 
 
-async def test_a_row_appears_under_its_key_as_readers_expect_it(stage: Stage, owner: Partition) -> None:
+async def test_a_row_appears_under_its_key_as_readers_expect_it(stage: Stage, owner: Lane) -> None:
     (number,) = stage.numbers_on(0, 1)
     version = await stage.put([number], own=own(allow=False, reason="OBJECTION_DM"))
 
@@ -87,7 +88,7 @@ async def test_a_row_appears_under_its_key_as_readers_expect_it(stage: Stage, ow
     }
 
 
-async def test_only_the_rows_of_its_own_partition_appear(stage: Stage, owner: Partition) -> None:
+async def test_only_the_rows_of_its_own_partition_appear(stage: Stage, owner: Lane) -> None:
     here, elsewhere = stage.numbers_on(0, 3), stage.numbers_on(1, 3)
     await stage.put([*here, *elsewhere])
 
@@ -97,7 +98,7 @@ async def test_only_the_rows_of_its_own_partition_appear(stage: Stage, owner: Pa
     assert addresses(await stage.read(1)) == []
 
 
-async def test_changes_of_one_address_between_two_looks_become_one_record(stage: Stage, owner: Partition) -> None:
+async def test_changes_of_one_address_between_two_looks_become_one_record(stage: Stage, owner: Lane) -> None:
     (number,) = stage.numbers_on(0, 1)
     await stage.put([number])
     newest = await stage.put([number], own=own(allow=True, reason="CONSENT"))
@@ -107,7 +108,7 @@ async def test_changes_of_one_address_between_two_looks_become_one_record(stage:
     assert versions(await stage.read(0), stage.key_of(number)) == [newest]
 
 
-async def test_a_row_that_changed_behind_the_limit_is_sent_as_it_is_now(stage: Stage, owner: Partition) -> None:
+async def test_a_row_that_changed_behind_the_limit_is_sent_as_it_is_now(stage: Stage, owner: Lane) -> None:
     first, *rest = stage.numbers_on(0, SNAPSHOT_ROWS)
     await stage.put([first, *rest])
     newest = await stage.put([first])
@@ -133,7 +134,7 @@ async def test_the_defaults_are_published_with_what_their_readers_need(stage: St
     assert value["decisions"]["newsletter"]["email"]["reason"] == "CONSENT_ABSENT"
 
 
-async def test_a_controller_without_a_key_is_an_error(stage: Stage, owner: Partition) -> None:
+async def test_a_controller_without_a_key_is_an_error(stage: Stage, owner: Lane) -> None:
     await stage.put(stage.numbers_on(0, 1))
     await stage.superuser.execute("UPDATE consent.view SET controller = 'nobody'")
 
@@ -146,7 +147,7 @@ async def test_a_controller_without_a_key_is_an_error(stage: Stage, owner: Parti
 # -- the watermark
 
 
-async def test_a_watermark_names_the_horizon_and_comes_behind_its_records(stage: Stage, owner: Partition) -> None:
+async def test_a_watermark_names_the_horizon_and_comes_behind_its_records(stage: Stage, owner: Lane) -> None:
     version = await stage.put(stage.numbers_on(0, SNAPSHOT_ROWS + 5))
     await stage.state_horizon()
 
@@ -162,7 +163,7 @@ async def test_a_watermark_names_the_horizon_and_comes_behind_its_records(stage:
 
 
 async def test_under_constant_load_the_horizon_first_met_is_stated_once_it_is_reached(
-    stage: Stage, owner: Partition
+    stage: Stage, owner: Lane
 ) -> None:
     met = await stage.put(stage.numbers_on(0, SNAPSHOT_ROWS + 5))
     await stage.state_horizon()
@@ -177,9 +178,9 @@ async def test_under_constant_load_the_horizon_first_met_is_stated_once_it_is_re
 
 
 async def test_a_horizon_that_stands_still_is_stated_once(
-    stage: Stage, owner: Partition, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, owner: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partition, "_MARK_SECONDS", 0.0)
+    monkeypatch.setattr(lane, "_MARK_SECONDS", 0.0)
     await stage.state_horizon()
 
     await owner.step()
@@ -191,9 +192,71 @@ async def test_a_horizon_that_stands_still_is_stated_once(
 # -- one owner at a time
 
 
-async def test_nobody_takes_over_while_the_lease_lasts(stage: Stage, owner: Partition, taking: TakeOver) -> None:
+async def test_nobody_takes_over_while_the_lease_lasts(stage: Stage, owner: Lane, taking: TakeOver) -> None:
     assert await taking() is None
     assert await stage.epoch(0) == owner.epoch
+
+
+async def test_nobody_takes_over_a_part_of_what_has_an_owner(stage: Stage, owner: Lane, taking: TakeOver) -> None:
+    assert await taking(0, 1) is None
+    assert await stage.epoch(0) == owner.epoch
+    assert await stage.epoch(1) == 0
+
+
+async def test_partitions_taken_over_together_have_one_epoch_that_is_new_to_all(stage: Stage, taking: TakeOver) -> None:
+    await stage.superuser.execute("UPDATE consent.relay_head SET epoch = 7 WHERE q = 1")
+
+    found = await taking(0, 1)
+
+    assert found is not None
+    assert found.epoch == 8
+    assert (await stage.epoch(0), await stage.epoch(1)) == (8, 8)
+
+
+async def test_each_partition_gets_its_own_rows_and_the_watermark(stage: Stage, taking: TakeOver) -> None:
+    numbers = {0: stage.numbers_on(0, 2), 1: stage.numbers_on(1, 3)}
+    version = await stage.put([*numbers[0], *numbers[1]])
+    await stage.state_horizon()
+    both = await taking(0, 1)
+    assert both is not None
+
+    await both.step()
+    await both.settle()
+
+    for q, expected in numbers.items():
+        records = await stage.read_after_commit(q)
+        assert {key for key, _ in addresses(records)} == {stage.key_of(number) for number in expected}
+        assert [mark["seq"] for mark in watermarks(records)] == [version]
+        assert await stage.unsent(q) == 0
+
+
+async def test_no_watermark_is_stated_anywhere_while_one_partition_is_behind(stage: Stage, taking: TakeOver) -> None:
+    await stage.put([*stage.numbers_on(0, 1), *stage.numbers_on(1, SNAPSHOT_ROWS + 5)])
+    await stage.state_horizon()
+    both = await taking(0, 1)
+    assert both is not None
+
+    await both.step()
+    early = watermarks(await stage.read(0)) + watermarks(await stage.read(1))
+    await both.step()
+
+    assert early == []
+    assert len(watermarks(await stage.read(0))) == len(watermarks(await stage.read(1))) == 1
+
+
+async def test_a_relay_that_had_a_fence_for_each_partition_is_shut_out_of_all(stage: Stage, taking: TakeOver) -> None:
+    names = [f"{stage.settings.topic_prefix}relay-{q}" for q in (0, 1)]
+    topic = f"{stage.settings.topic_prefix}suppressions"
+    old = [FencedProducer(stage.settings.kafka(), transactional_id=name, topic=topic) for name in names]
+    for producer in old:
+        await producer.start()
+
+    assert await taking(0, 1) is not None
+
+    for q, producer in enumerate(old):
+        with pytest.raises(ProducerFenced):
+            await producer.send({q: [(b"late", b"late")]})
+        await producer.drop()
 
 
 async def test_a_take_over_that_fails_leaves_the_partition_to_others(
@@ -211,7 +274,7 @@ async def test_a_take_over_that_fails_leaves_the_partition_to_others(
 
 
 async def test_what_a_predecessor_sends_after_the_take_over_is_refused(
-    stage: Stage, owner: Partition, taking: TakeOver
+    stage: Stage, owner: Lane, taking: TakeOver
 ) -> None:
     (number,) = stage.numbers_on(0, 1)
     await stage.put([number])
@@ -222,13 +285,13 @@ async def test_what_a_predecessor_sends_after_the_take_over_is_refused(
     await successor.step()
 
     with pytest.raises(ProducerFenced):
-        await owner.producer.send([(stage.key_of(number), b"late")])
+        await owner.producer.send({0: [(stage.key_of(number), b"late")]})
 
     assert versions(await stage.read(0), stage.key_of(number))[1:] == [newest]
     assert b"late" not in {record.value for record in await stage.read(0)}
 
 
-async def test_an_owner_whose_epoch_has_passed_sends_nothing_more(stage: Stage, owner: Partition) -> None:
+async def test_an_owner_whose_epoch_has_passed_sends_nothing_more(stage: Stage, owner: Lane) -> None:
     await stage.put(stage.numbers_on(0, 1))
     await stage.superuser.execute("UPDATE consent.relay_head SET epoch = epoch + 1")
 
@@ -238,7 +301,7 @@ async def test_an_owner_whose_epoch_has_passed_sends_nothing_more(stage: Stage, 
     assert await stage.read(0) == []
 
 
-async def test_an_owner_whose_epoch_has_passed_moves_no_cursor(stage: Stage, owner: Partition) -> None:
+async def test_an_owner_whose_epoch_has_passed_moves_no_cursor(stage: Stage, owner: Lane) -> None:
     await stage.put(stage.numbers_on(0, 1))
     await owner.step()
     await stage.superuser.execute("UPDATE consent.relay_head SET epoch = epoch + 1")
@@ -250,19 +313,19 @@ async def test_an_owner_whose_epoch_has_passed_moves_no_cursor(stage: Stage, own
 
 
 async def test_the_broker_refuses_the_predecessor_before_the_place_is_read(
-    stage: Stage, owner: Partition, taking: TakeOver, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, owner: Lane, taking: TakeOver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[type[BaseException]] = []
-    read_cursor = store.cursor
+    read_cursors = store.cursors
 
-    async def read_after_a_late_send(*args: object) -> int:
+    async def read_after_a_late_send(*args: object) -> dict[int, int]:
         try:
-            await owner.producer.send([(b"late", b"late")])
+            await owner.producer.send({0: [(b"late", b"late")]})
         except KafkaError as error:
             refused.append(type(error))
-        return await read_cursor(*args)  # type: ignore[arg-type]
+        return await read_cursors(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "cursor", read_after_a_late_send)
+    monkeypatch.setattr(store, "cursors", read_after_a_late_send)
     await stage.let_leases_pass()
 
     await taken_by(taking)
@@ -273,7 +336,7 @@ async def test_the_broker_refuses_the_predecessor_before_the_place_is_read(
 # -- the cursor
 
 
-async def test_the_cursor_moves_behind_a_commit_and_forgets_what_is_published(stage: Stage, owner: Partition) -> None:
+async def test_the_cursor_moves_behind_a_commit_and_forgets_what_is_published(stage: Stage, owner: Lane) -> None:
     numbers = stage.numbers_on(0, 3)
     version = await stage.put(numbers)
     await owner.step()
@@ -287,7 +350,7 @@ async def test_the_cursor_moves_behind_a_commit_and_forgets_what_is_published(st
 
 
 async def test_the_cursor_stays_when_the_transaction_is_aborted_and_the_successor_sends_again(
-    stage: Stage, owner: Partition, taking: TakeOver
+    stage: Stage, owner: Lane, taking: TakeOver
 ) -> None:
     (number,) = stage.numbers_on(0, 1)
     version = await stage.put([number])
@@ -315,7 +378,7 @@ async def abort_from_outside(stage: Stage) -> None:
 
 
 async def test_after_a_crash_between_commit_and_cursor_the_tail_is_sent_again_in_order(
-    stage: Stage, owner: Partition, taking: TakeOver, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, owner: Lane, taking: TakeOver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number, other = stage.numbers_on(0, 2)
     await stage.put([number, other])
@@ -342,7 +405,7 @@ async def test_after_a_crash_between_commit_and_cursor_the_tail_is_sent_again_in
 
 
 async def test_what_kafka_did_not_take_is_not_held_to_be_sent(
-    stage: Stage, owner: Partition, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, owner: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stage.put(stage.numbers_on(0, 1))
     # Random, so that compression leaves it too large for the topic.
@@ -356,7 +419,7 @@ async def test_what_kafka_did_not_take_is_not_held_to_be_sent(
     with pytest.raises(KafkaError):
         await owner.step()
 
-    assert owner.sent == 0
+    assert owner.sent == {0: 0}
     assert await stage.cursor(0) == 0
 
 
@@ -364,7 +427,7 @@ async def test_what_kafka_did_not_take_is_not_held_to_be_sent(
 
 
 async def test_what_is_asked_for_again_is_sent_as_it_is_now_and_the_request_forgotten(
-    stage: Stage, owner: Partition
+    stage: Stage, owner: Lane
 ) -> None:
     (number,) = stage.numbers_on(0, 1)
     version = await stage.put([number])
@@ -380,26 +443,39 @@ async def test_what_is_asked_for_again_is_sent_as_it_is_now_and_the_request_forg
     assert await stage.superuser.fetchval("SELECT count(*) FROM consent.resend") == 0
 
 
-async def test_a_rest_ends_when_something_is_waiting_and_when_a_horizon_may_be_stated(
-    stage: Stage, owner: Partition
+@pytest.mark.parametrize(
+    "change", ["UPDATE consent.view_head SET seq = seq + 1", "UPDATE consent.horizon SET instant = now()"]
+)
+async def test_a_rest_ends_as_soon_as_view_or_horizon_have_changed(
+    stage: Stage, owner: Lane, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    await stage.state_horizon()
+    monkeypatch.setattr(lane, "_PATIENCE", timedelta(seconds=9))
     await owner.step()
 
-    resting = asyncio.create_task(owner.rest())
-    owner.wake(NOON, waiting=False)
-    finished, _ = await asyncio.wait({resting}, timeout=0.1)
-    owner.wake(NOON, waiting=True)
-    await resting
+    rest = asyncio.create_task(owner.rest())
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    while not await stage.superuser.fetchval(asleep):
+        assert not rest.done()
+    await stage.superuser.execute(change)
 
-    assert not finished
+    await asyncio.wait_for(rest, timeout=5)
+
+
+async def test_a_rest_ends_at_once_when_the_view_has_changed_since_it_was_looked_at(
+    stage: Stage, owner: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_PATIENCE", timedelta(seconds=9))
+    await owner.step()
+    await stage.put(stage.numbers_on(1, 1))
+
+    await asyncio.wait_for(owner.rest(), timeout=5)
 
 
 async def test_what_is_unsent_is_found_by_index_whatever_the_statistics_say(stage: Stage) -> None:
     await stage.put(stage.numbers_on(0, SNAPSHOT_ROWS))
     connection = await store.connect(stage.settings.dsn)
 
-    plan = await connection.fetch(f"EXPLAIN {store._SQL['snapshot']}", 0, 0, 0)
+    plan = await connection.fetch(f"EXPLAIN {store._SQL['snapshots']}", [0], 0, [0])
     connection.terminate()
 
     nodes = " ".join(line["QUERY PLAN"] for line in plan)
@@ -407,4 +483,4 @@ async def test_what_is_unsent_is_found_by_index_whatever_the_statistics_say(stag
 
 
 def test_the_number_of_rows_in_a_snapshot_is_that_of_the_statement() -> None:
-    assert store._SQL["snapshot"].count(f"LIMIT {SNAPSHOT_ROWS})") == 2
+    assert store._SQL["snapshots"].count(f"LIMIT {SNAPSHOT_ROWS})") == 2
