@@ -28,16 +28,6 @@ async def tell(home: Installation, *said: dict[str, Any], shard: int = 1) -> Non
     await home.recorded(*[await home.publish(one, shard=shard) for one in said])
 
 
-async def carried_out(home: Installation, erasure: dict[str, Any], times: int = 1) -> None:
-    """Wait until an erasure has destroyed something so many times."""
-    query = "SELECT FROM erasure JOIN event USING (shard, pos) WHERE event_id = $1::text::uuid"
-
-    async def is_done() -> bool:
-        return len(await home.fetch(query, erasure["id"])) >= times
-
-    await until(is_done)
-
-
 async def settled(home: Installation) -> None:
     """Wait until the view has folded everything, and nothing is left to erase but what is held."""
 
@@ -55,7 +45,7 @@ async def erase(home: Installation, *addresses: str, **fields: Any) -> dict[str,
     """Have a person erased now."""
     erasure = erased(*map(email, addresses), **{"time": now(), **fields})
     await tell(home, erasure)
-    await carried_out(home, erasure)
+    await home.carried_out(erasure)
     return erasure
 
 
@@ -165,7 +155,7 @@ async def test_what_was_said_after_an_erasure_under_the_old_key_is_kept_under_a_
     assert await shown(home, before)
 
     await tell(home, event("hold-lifted", **SHOP, hold_id=hold["id"]))
-    await carried_out(home, erasure)
+    await home.carried_out(erasure)
 
     assert await shown(home, before) is None
     assert await shown(home, hold) is None
@@ -205,7 +195,7 @@ async def test_what_is_recorded_before_an_erasure_is_carried_out_goes_with_it(
     assert await shown(home, late)
 
     await tell(home, event("hold-lifted", **SHOP, hold_id=hold["id"]))
-    await carried_out(home, erasure)
+    await home.carried_out(erasure)
 
     assert await shown(home, late) is None
     assert not await has_key(home, person)
@@ -270,7 +260,7 @@ async def test_no_key_is_written_under_that_was_destroyed_while_a_recorder_was_w
     old = (await keys_of(home, person)).pop()
     erasure = erased(email(person), time=now())
     await tell(home, erasure)
-    await carried_out(home, erasure)
+    await home.carried_out(erasure)
     await tell(home, given(email(person), time=now(1)))
     first = (await keys_of(home, person)).pop()
     assert first != old
