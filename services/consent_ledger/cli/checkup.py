@@ -18,7 +18,7 @@ from consent_ledger.runtime.keys import KeyFile, KeyUnavailableError
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import MissingSettingError, Settings
 from consent_ledger.runtime.shards import partition_of_shard
-from consent_ledger.store import dnc, doctor, keys, ledger
+from consent_ledger.store import dnc, doctor, keys, ledger, rebuild
 
 # Counting whole tables takes longer than a service may take for a statement.
 _COUNT_TIMEOUT: Final = "600s"
@@ -44,6 +44,7 @@ class Checkup(msgspec.Struct, kw_only=True):
     view: dict[str, Any] = msgspec.field(default_factory=dict)
     relay: list[dict[str, Any]] = msgspec.field(default_factory=list)
     dnc: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    rebuild: dict[str, Any] | None = None
     quarantine: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
     def problem(self, text: str) -> None:
@@ -138,6 +139,7 @@ async def _look_at_database(checkup: Checkup, settings: Settings, connection: Co
     _judge_view(checkup, settings, await doctor.view_state(connection))
     _judge_relay(checkup, settings, await doctor.relay_states(connection))
     await _look_at_call_registers(checkup, connection)
+    await _look_at_rebuilds(checkup, connection)
     counts = await doctor.quarantine_counts(connection)
     checkup.quarantine = [count._asdict() for count in counts]
     for count in counts:
@@ -197,6 +199,18 @@ def _judge_relay(checkup: Checkup, settings: Settings, relays: list[doctor.Relay
     owned = {relay.partition for relay in relays if relay.lease_seconds >= 0}
     if missing := set(range(settings.partitions)) - owned:
         checkup.problem(f"no relay owns partitions {sorted(missing)} of the suppressions topic")
+
+
+async def _look_at_rebuilds(checkup: Checkup, connection: Connection) -> None:
+    """Look at the newest evidence that the view is what the ledger says."""
+    last = await rebuild.last_run(connection)
+    if last is not None:
+        names = ("drill", "addresses", "differences", "written", "digest")
+        checkup.rebuild = {"recorded_at": last.recorded_at, **{name: last.said[name] for name in names}}
+        if last.said["differences"] and not last.said["written"]:
+            checkup.problem("the last rebuild found that the view is not what the ledger says: `consent rebuild`")
+    if await rebuild.left_over(connection):
+        checkup.warnings.append("a rebuild is under way, or was cut off: then the next one clears it away")
 
 
 async def _look_at_call_registers(checkup: Checkup, connection: Connection) -> None:

@@ -34,6 +34,7 @@ def _say(checkup: Checkup) -> None:
         _say_view(checkup.view)
         _say_relay(checkup.relay)
         _say_call_registers(checkup.dnc)
+        _say_rebuild(checkup.rebuild)
     for warning in checkup.warnings:
         out.print(Text.assemble(("to know  ", "yellow"), warning), soft_wrap=True)
     for problem in checkup.problems:
@@ -98,6 +99,17 @@ def _say_relay(relay: list[dict[str, Any]]) -> None:
             ("Relay: ", "bold"),
             f"{len(relay)} partitions, {unsent:,} records to send; owner {', '.join(sorted(owners)) or 'nobody'}\n",
         )
+    )
+
+
+def _say_rebuild(last: dict[str, Any] | None) -> None:
+    if last is None:
+        out.print("The view was never made anew: `consent rebuild --drill` shows that it is what the ledger says.\n")
+        return
+    what = "drill" if last["drill"] else "rebuild"
+    out.print(
+        f"Last {what}, {last['recorded_at']:%Y-%m-%d %H:%M} UTC: {last['addresses']:,} addresses, "
+        f"{last['differences']:,} differences, {last['written']:,} rows replaced\n"
     )
 
 

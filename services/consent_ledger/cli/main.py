@@ -20,6 +20,7 @@ from consent_ledger.cli import (
     prove,
     publish,
     quarantine,
+    rebuild,
     reconcile,
     register,
     requests,
@@ -71,6 +72,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(requests.app, name="requests")
 app.add_typer(retention.app, name="retention")
 app.command()(reconcile.reconcile)
+app.command()(rebuild.rebuild)
 app.command()(propagation.propagation)
 app.command()(schema.migrate)
 app.command()(doctor.doctor)

@@ -330,6 +330,23 @@ class RetentionRun(Fields, frozen=True, kw_only=True, omit_defaults=True):
     began_at: Instant | None = None
 
 
+class RebuildRun(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """The view was made anew from the ledger and compared with the live one (Art. 5(2), 32(1)(d)).
+
+    It holds the entries before `applied`, by shard, under version `register` of the register; `digest`: of its answers.
+    `written` rows were put right; of a `drill` none are.
+    """
+
+    drill: bool
+    applied: Annotated[list[Annotated[int, Meta(ge=0, le=2**63 - 1)]], Meta(max_length=1000)]
+    register: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    digest: Name
+    addresses: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    differences: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    written: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    began_at: Instant | None = None
+
+
 class PurposeRegistered(Fields, frozen=True, kw_only=True, omit_defaults=True):
     """One purpose enters the register."""
 
@@ -352,7 +369,7 @@ _CATALOGUE: Final[tuple[tuple[Kind, type[Fields]], ...]] = (
     ("R", PreferenceRegisterImported), ("P", RelationshipStarted), ("P", RelationshipEnded), ("P", ContactRecorded),
     ("N", RepermissionSent), ("R", AgeEstablished), ("N", EventVoided), ("N", RequestReceived),
     ("N", IdentityRequested), ("N", IdentityConfirmed), ("N", RequestExtended), ("N", RequestAnswered),
-    ("N", RecipientNotified), ("N", SubjectViewed), ("N", RetentionRun), ("N", PurposeRegistered),
+    ("N", RecipientNotified), ("N", SubjectViewed), ("N", RetentionRun), ("N", RebuildRun), ("N", PurposeRegistered),
     ("N", RegisterLoaded), ("N", HoldPlaced), ("N", HoldLifted),
 )  # fmt: skip
 

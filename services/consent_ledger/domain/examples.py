@@ -139,6 +139,11 @@ _SAID: Final[dict[str, _Said]] = {
     "hold-lifted": ("staff:dekra-be", {
         "controllers": _DEKRA, "hold_id": _EARLIER, "reason": "judgment is final", "entered_by": "staff:jan",
     }),
+    "rebuild-run": ("consent-cli", {
+        "drill": True, "applied": [12, 40210, 39877], "register": 4, "addresses": 61204, "differences": 0, "written": 0,
+        "digest": "sha256:4c1d8b7e6d5a4c3b2a1908f7e6d5c4b3a29180f7e6d5c4b3a29180f7e6d5c4b3",
+        "began_at": "2026-03-02T03:00:00Z",
+    }),
 }  # fmt: skip
 
 

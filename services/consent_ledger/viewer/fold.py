@@ -4,7 +4,7 @@ A dossier is the connected component of the identifiers of one controller: a sup
 joins two, never split. What exactly the person is, `decide` finds out from all facts of the dossier.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -77,18 +77,39 @@ class Folder:
         missing = {token for found in addresses.values() for _, token in found} - hashes
         if missing:
             before |= await view.rows(connection, missing)
-        phones = {token for found in addresses.values() for type_, token in found if type_ == "phone"}
-        await self._calls.read(connection, phones)
         changes = Changes(idents=grouping.new_idents(), merged=grouping.merged())
-        for id_, dossier in opened.items():
-            if left and id_ in left:
-                dossier.facts = list(left[id_])
-            due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
-            due_at = None if due is None else moment(due)
-            changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
+        for id_, facts in (left or {}).items():
+            if id_ in opened:
+                opened[id_].facts = list(facts)
+        await self._decide_all(connection, head, changes, opened, addresses, before, now)
+        for dossier in opened.values():
             if dossier.changed_by is not None:
                 changes.erasing += _erasing(dossier.facts)
         return changes
+
+    async def fold_anew(
+        self, connection: Connection, head: Head, dossiers: Mapping[int, tuple[str, list[Fact]]], now: datetime
+    ) -> Changes:
+        """Decide on dossiers, by id, of which nothing is stored yet: a controller and all facts, in any order."""
+        opened = {}
+        for id_, (controller, facts) in dossiers.items():
+            ordered = _in_order(facts)
+            opened[id_] = _Open(controller, ordered, (*ordered[-1].place, moment(ordered[-1].recorded)))
+        addresses = {id_: _addresses(dossier.facts) for id_, dossier in opened.items()}
+        changes = Changes(idents={token: id_ for id_, found in addresses.items() for _, token in found})
+        await self._decide_all(connection, head, changes, opened, addresses, {}, now)
+        return changes
+
+    async def _decide_all(
+        self, connection: Connection, head: Head, changes: Changes, opened: Mapping[int, _Open],
+        addresses: Mapping[int, Collection[tuple[str, bytes]]], before: dict[bytes, StoredRow], now: datetime,
+    ) -> None:  # fmt: skip
+        phones = {token for found in addresses.values() for type_, token in found if type_ == "phone"}
+        await self._calls.read(connection, phones)
+        for id_, dossier in opened.items():
+            due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
+            due_at = None if due is None else moment(due)
+            changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
 
     def _decide(
         self,
@@ -117,7 +138,7 @@ class Folder:
             needed = self._needs.get(dossier.controller, 0)
             if stored and stored.decisions == own and stored.register_version >= needed:
                 continue
-            shard, pos, recorded_at = dossier.changed_by or (stored.shard, stored.pos, stored.recorded_at)  # type: ignore[union-attr]
+            shard, pos, recorded_at = dossier.changed_by or _place_of(stored, dossier.facts)
             head.seq += 1
             q = (
                 stored.q
@@ -136,6 +157,14 @@ def newest_needs(needs: Mapping[tuple[str, str], int]) -> dict[str, int]:
     for (controller, _), version in needs.items():
         newest[controller] = max(version, newest.get(controller, 0))
     return newest
+
+
+def _place_of(stored: StoredRow | None, facts: Sequence[Fact]) -> tuple[int, int, datetime]:
+    """Say which entry an answer rests on that changes without one; a row that got lost rests on the newest."""
+    if stored is not None:
+        return stored.shard, stored.pos, stored.recorded_at
+    newest = max(facts, key=lambda fact: (fact.recorded, fact.place))
+    return (*newest.place, moment(newest.recorded))
 
 
 def _open(
