@@ -21,3 +21,6 @@ SELECT person, kek, wrapped FROM person_key WHERE person = ANY($1::uuid[]);
 INSERT INTO person_key (anchor, person, controller, kek, wrapped)
 SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
 ON CONFLICT DO NOTHING;
+
+-- name: known_controllers
+SELECT controller FROM controller_key;
