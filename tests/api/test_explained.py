@@ -1,7 +1,8 @@
 """Answers over HTTP that say why, and what would change them.
 
 Seen to fail: an address that is none, or a service that is behind, explained by what is on record; more than a hundred
-answers explained; the other identifiers of the person named.
+answers explained; the other identifiers of the person named; an explanation given before its look was recorded, without
+a reason, or for nobody of whom anything is shown.
 """
 
 import json
@@ -14,12 +15,14 @@ import pytest
 from api.served import Api, question
 from builders import email, given, linked, objected, withdrawn
 from consent_ledger.api.decisions import EXPLAINED_MAX
+from consent_ledger.store import history
+from running import Installation
 
 Address = Callable[[], str]
 
 
 async def explained(api: Api, *questions: Any) -> list[dict[str, Any]]:
-    answer = await api.client.post("/v1/decisions?explain=true", json={"questions": questions})
+    answer = await api.client.post("/v1/decisions?explain=true", json={"questions": questions, "reason": "a call"})
     assert answer.status_code == 200, answer.text
     decisions: list[dict[str, Any]] = answer.json()["decisions"]
     return decisions
@@ -103,7 +106,50 @@ async def test_what_the_service_cannot_tell_is_explained_as_that(api: Api, addre
 async def test_a_hundred_answers_are_explained_and_no_more(api: Api, query: str, count: int, status: int) -> None:
     questions = [question(f"crowd{number}@example.be") for number in range(count)]
 
-    answer = await api.client.post(f"/v1/decisions?explain={query}", json={"questions": questions})
+    answer = await api.client.post(f"/v1/decisions?explain={query}", json={"questions": questions, "reason": "r"})
 
     assert answer.status_code == status
     assert ("explanation" in answer.text) == (query == "true" and status == 200)
+
+
+async def test_who_is_shown_entries_as_an_explanation_is_recorded_with_the_reason(
+    api: Api, installed: Installation, address: Address
+) -> None:
+    person, nobody = address(), address()
+    await api.recorded(given(email(person)), withdrawn(email(person), time="2026-03-02T09:00:00Z"))
+    asked = {"questions": [question(person), question(nobody)], "reason": "the customer called", "viewer": "staff:eva"}
+
+    answer = await api.client.post("/v1/decisions?explain=true", json=asked)
+    unexplained = await api.client.post("/v1/decisions", json=asked)
+    unreasoned = await api.client.post("/v1/decisions?explain=true", json={"questions": asked["questions"]})
+    blank = await api.client.post("/v1/decisions?explain=true", json=asked | {"reason": " "})
+
+    assert (answer.status_code, unexplained.status_code) == (200, 200)
+    assert (unreasoned.status_code, blank.status_code) == (422, 422)
+    looks = await looks_at(api, person)
+    assert [(look["entered_by"], look["said"]["reason"]) for look in looks] == [("staff:eva", "the customer called")]
+    assert looks[0]["said"]["shown"] == 2
+    assert looks[0]["said"]["digest"].startswith("hmac-sha256:")
+    assert await looks_at(api, nobody) == []
+
+
+async def test_nothing_is_explained_that_cannot_be_recorded(
+    api: Api, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = address()
+    await api.recorded(given(email(person)), withdrawn(email(person), time="2026-03-02T09:00:00Z"))
+
+    async def never(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(history, "place", never)
+    asked = {"questions": [question(person)], "reason": "the customer called"}
+    answer = await api.client.post("/v1/decisions?explain=true", json=asked, headers={"Prefer": "wait=1"})
+
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:consent-ledger:problem:not-recorded")
+
+
+async def looks_at(api: Api, value: str) -> list[dict[str, Any]]:
+    said = {"controller": "shop-be", "subject": [email(value)], "reason": "test"}
+    shown = (await api.client.post("/v1/subjects/lookup", json=said)).json()["shown"]
+    return [entry for entry in shown["entries"] if entry["type"] == "subject-viewed"]

@@ -11,14 +11,16 @@ from cli.people import NEWSLETTER, gave, somebody, withdrew
 from cli.test_commands import decided, publish
 from consent_ledger.domain.reasons import RULES
 
+WHY = ("--explain", "--reason", "the customer called")
+
 
 def test_an_answer_is_explained_to_people_and_to_programs(up: Up) -> None:
     person = somebody()
     publish(up, gave(person), withdrew(person, time="2026-11-03T10:00:00Z"))
     decided(up, person, reason="CONSENT_WITHDRAWN")
 
-    told = consent("decide", *NEWSLETTER, person, "--explain", data=up.data)
-    data = consent("decide", *NEWSLETTER, person, "--explain", "--json", data=up.data)
+    told = consent("decide", *NEWSLETTER, person, *WHY, data=up.data)
+    data = consent("decide", *NEWSLETTER, person, *WHY, "--json", data=up.data)
     plain = consent("decide", *NEWSLETTER, person, "--json", data=up.data)
 
     assert (told.status, data.status) == (1, 1)

@@ -20,6 +20,7 @@ from consent_ledger.api.database import Database
 from consent_ledger.api.decisions import Decisions
 from consent_ledger.api.intake import Intake
 from consent_ledger.api.log import Log
+from consent_ledger.api.looks import Looks
 from consent_ledger.api.lookup import Lookup
 from consent_ledger.api.operation import Operation
 from consent_ledger.api.publisher import Publisher
@@ -47,8 +48,9 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
 
     access = Access(database)
     requests = Requests(access, database, clock)
-    decisions = Decisions(access, database, keks, clock, settings)
-    lookup = Lookup(access, database, publisher, decisions, keks, clock, settings)
+    looks = Looks(database, publisher, clock)
+    decisions = Decisions(access, database, looks, keks, clock, settings)
+    lookup = Lookup(access, looks, decisions, keks, clock, settings)
     unsubscribe = Unsubscribe(database, publisher, keks, clock, settings)
 
     @asynccontextmanager

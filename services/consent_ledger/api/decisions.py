@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import uuid4
 
@@ -12,9 +13,11 @@ from fastapi import Request, Response
 from consent_ledger.api import answers, campaign, known, questions
 from consent_ledger.api.access import Access
 from consent_ledger.api.answers import Asked, Ground, Item, Said, Several
-from consent_ledger.api.body import json_response, read_body
+from consent_ledger.api.body import json_response, preferred_wait, read_body
 from consent_ledger.api.database import Database
+from consent_ledger.api.explained import looked_at
 from consent_ledger.api.known import Known
+from consent_ledger.api.looks import WAIT_SECONDS, Looks
 from consent_ledger.api.problems import ProblemError, forbidden
 from consent_ledger.api.questions import Question
 from consent_ledger.domain import durations
@@ -75,6 +78,7 @@ class _Read(NamedTuple):
     calls: Mapping[str, CallRegisters]
     known: Known | None
     horizon: datetime | None
+    keys: Mapping[str, bytes] = MappingProxyType({})
     as_of: int | None = None
 
 
@@ -82,9 +86,11 @@ class Decisions:
     """Answers questions, under the register to which the view has come."""
 
     def __init__(
-        self, access: Access, database: Database, keks: KeyEncryptionKeys, clock: Clock, settings: Settings
-    ) -> None:
+        self, access: Access, database: Database, looks: Looks, keks: KeyEncryptionKeys, clock: Clock,
+        settings: Settings,
+    ) -> None:  # fmt: skip
         self._access = access
+        self._looks = looks
         self._database = database
         self._keks = keks
         self._clock = clock
@@ -100,7 +106,12 @@ class Decisions:
         if scope not in key.scopes or not all(map(key.acts_for, {question.controller for question in asked.questions})):
             raise forbidden()
         past = None if asked.as_of is None else known.read(asked.as_of)
-        read, answered = await self._answer(asked.questions, past, explain=_is_asked_why(request))
+        explain = _is_asked_why(request)
+        if explain and asked.reason is None:
+            raise ProblemError(422, "invalid", "an explanation shows what is on record: give the reason of the look")
+        read, answered = await self._answer(asked.questions, past, explain=explain)
+        if explain and (seen := looked_at(asked, read.asked, read.keys, answered.decisions, key.id)):
+            await self._looks.record(seen, preferred_wait(request) or WAIT_SECONDS)
         if asked.campaign is not None and asked.questions:
             # Before the answer is given, so that every answer on which somebody acted can be shown.
             await self._remember(asked.campaign, key.id, read.asked, answered)
@@ -178,7 +189,7 @@ class Decisions:
         calls = await _calls(snapshot, open_.values())
         horizon = snapshot.horizon if snapshot.horizon > _NO_HORIZON else None
         rests_on = Known(ground.now, tuple(snapshot.applied), rules.register.version)
-        return _Read(prepared, said, facts, ground, calls, rests_on, horizon)
+        return _Read(prepared, said, facts, ground, calls, rests_on, horizon, rules.keys)
 
     async def _read_past(
         self, connection: Connection, snapshot: Snapshot, asked: Sequence[Question], past: Known, *, explain: bool
@@ -200,7 +211,7 @@ class Decisions:
         as_of = max([past.instant, *(one.recorded for found in facts.values() for one in found)])
         ground = Ground(rules.register, {}, {}, past.instant)
         calls = await _calls(snapshot, prepared)
-        return _Read(prepared, said, facts, ground, calls, past, None, as_of)
+        return _Read(prepared, said, facts, ground, calls, past, None, rules.keys, as_of)
 
 
 async def _rules(connection: Connection, keks: KeyEncryptionKeys, version: int) -> _Rules:

@@ -1,8 +1,6 @@
 """`POST /v1/subjects/lookup`: an officer is shown a person, once the ledger has recorded that they look, and why."""
 
-import asyncio
 import hmac
-import time
 import uuid
 from datetime import timedelta
 from typing import Annotated, Any, Final, NamedTuple
@@ -17,14 +15,12 @@ from consent_ledger.api.answers import Item, Place, Several
 from consent_ledger.api.body import json_response, preferred_wait, read_body
 from consent_ledger.api.database import Database
 from consent_ledger.api.decisions import Decisions
+from consent_ledger.api.looks import WAIT_SECONDS, Looks
 from consent_ledger.api.problems import ProblemError, forbidden, unavailable
-from consent_ledger.api.publisher import Publisher, Record
 from consent_ledger.api.questions import Question
 from consent_ledger.api.timelines import Entry, Identifier, Person, Reader, Suppression
 from consent_ledger.domain import register as registers
-from consent_ledger.domain.bucket import key_of_address
-from consent_ledger.domain.catalogue import MAX_IDENTIFIERS, VIEWED
-from consent_ledger.domain.cloudevents import STRUCTURED, build, uuid7
+from consent_ledger.domain.catalogue import MAX_IDENTIFIERS
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
@@ -32,18 +28,12 @@ from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.store import history, keys, view
+from consent_ledger.store import keys, view
 from consent_ledger.store.decisions import BehindError, behind_barrier
-from consent_ledger.store.history import Recorded
 
 BODY_MAX_BYTES: Final = 1_048_576
-SOURCE: Final = "desk"
-"""The source of looks: registered for nobody, so that what it says speaks to nobody."""
 
-_WAIT_SECONDS: Final = 10
-_POLL_SECONDS: Final = 0.01
 _POOL_SIZE: Final = 2
-_HEADERS: Final = (("content-type", STRUCTURED.encode()),)
 
 Reason = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=r"\S")]
 
@@ -52,6 +42,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whose entries, at which controller, and why. Either identifiers of one person, or the id of one of the events.
 
     `viewer`: who looks, where the key does not say it. At most `limit` entries, those after the place `after`.
+    `openings`: each entry with what proves its personal fields (`opening`).
     """
 
     controller: questions.Name
@@ -61,6 +52,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     viewer: questions.Name | None = None
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 200
     after: Place | None = None
+    openings: bool = False
 
     def __post_init__(self) -> None:
         """Ask for one of the two."""
@@ -119,13 +111,12 @@ class Lookup:
     """Shows persons to officers; what cannot be recorded is not shown."""
 
     def __init__(
-        self, access: Access, database: Database, publisher: Publisher, decisions: Decisions, keks: KeyEncryptionKeys,
-        clock: Clock, settings: Settings,
+        self, access: Access, looks: Looks, decisions: Decisions, keks: KeyEncryptionKeys, clock: Clock,
+        settings: Settings,
     ) -> None:  # fmt: skip
         self._access = access
-        self._database = database
+        self._looks = looks
         self._officers = Database(settings.dsn, "consent_officer", _POOL_SIZE)
-        self._publisher = publisher
         self._decisions = decisions
         self._keks = keks
         self._clock = clock
@@ -155,8 +146,7 @@ class Lookup:
             "shown": len(shown.entries),
             "digest": digest,
         }
-        event_id = await self._publish(said)
-        recorded = await self._recorded(event_id, preferred_wait(request) or _WAIT_SECONDS)
+        ((event_id, recorded),) = await self._looks.record([said], preferred_wait(request) or WAIT_SECONDS)
         look = Look(
             event_id=event_id,
             position=Place(recorded.shard, recorded.position),
@@ -180,7 +170,7 @@ class Lookup:
         try:
             async with behind_barrier(connection, self._patience, self._clock) as snapshot:
                 register = await self._register_of(connection, snapshot.register_version)
-                reader = Reader(connection, self._keks, register, asked.controller, key)
+                reader = Reader(connection, self._keks, register, asked.controller, key, openings=asked.openings)
                 wanted, alone = [(kind, hash_) for hash_, (kind, _) in given.items()], None
                 if asked.event_id is not None:
                     wanted, alone = await reader.by_event(asked.event_id)
@@ -220,28 +210,6 @@ class Lookup:
             Answers(type=kind, value=value, decisions=_each(answer))
             for (kind, value), answer in zip(known, answered, strict=True)
         ]
-
-    # -- recording
-
-    async def _publish(self, said: dict[str, Any]) -> uuid.UUID:
-        now = self._clock.now()
-        event_id = uuid7(now)
-        (one,) = said.get("subject") or [{"type": "event", "value": str(event_id)}]
-        value = build(VIEWED, SOURCE, now, said, event_id)
-        await self._publisher.publish([Record(key_of_address(one["type"], one["value"]), value, _HEADERS)])
-        return event_id
-
-    async def _recorded(self, event_id: uuid.UUID, seconds: int) -> Recorded:
-        """Wait until the ledger has the look. Raises `ProblemError` 503 when it does not have it in time."""
-        deadline = time.monotonic() + seconds
-        while True:
-            recorded = await self._database.read(lambda connection: history.place(connection, event_id))
-            if recorded is not None:
-                return recorded
-            if time.monotonic() > deadline:
-                detail = "the look could not be recorded in time, so nothing is shown"
-                raise ProblemError(503, "not-recorded", detail, headers={"Retry-After": "1"})
-            await asyncio.sleep(_POLL_SECONDS)
 
 
 def _read(body: bytes) -> Asked:

@@ -144,7 +144,8 @@ DECISIONS: Final[dict[str, Any]] = {
             "name": "explain",
             "in": "query",
             "schema": {"type": "boolean"},
-            "description": "true: say of each answer why, and what would change it; at most 100 answers",
+            "description": "true: say of each answer why, and what would change it; at most 100 answers. The body "
+            "gives a reason, and the look at what is on record is recorded first",
         },
     ],
     "requestBody": {"required": True, "content": {JSON: {"schema": written_out(Asked)}}},

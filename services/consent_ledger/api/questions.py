@@ -42,12 +42,15 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `as_of`: answer by what was known then, an instant of recording or the `known` of an earlier answer, and for then
     unless `at` says otherwise. Needs the scope audit. `campaign`: the name under which who was asked about and what was
-    answered is remembered; not together with `as_of`.
+    answered is remembered; not together with `as_of`. `reason`: why somebody wants an explanation, which shows what is
+    on record and is refused without; `viewer`: who, where the key does not say it.
     """
 
     questions: list[Question]
     as_of: Annotated[str, Meta(min_length=1, max_length=20_000)] | None = None
     campaign: Name | None = None
+    reason: Annotated[str, Meta(min_length=1, max_length=2_000, pattern=r"\S")] | None = None
+    viewer: Name | None = None
 
 
 class _Counted(msgspec.Struct, frozen=True):

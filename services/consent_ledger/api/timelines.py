@@ -1,11 +1,13 @@
 """A person as an officer is shown them: entries, identifiers and marks, from one snapshot behind the barrier."""
 
+import base64
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from consent_ledger.api.answers import Place
 from consent_ledger.domain import privacy
@@ -25,12 +27,16 @@ from consent_ledger.store.history import InQuarantine, Line
 _TOLD: Final = frozenset({"source", "personal", "malformed", "conflicts_with"})
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """An identifier in an entry. `value` None: it cannot be read any more, only recognised."""
+class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An identifier in an entry. `value` None: it cannot be read any more, only recognised.
+
+    `shared`: there if the entry says that several people use it.
+    """
 
     role: str
     type: str
     value: str | None
+    shared: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +44,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     `personal`: `shown`, and then it is among `said`; `erased`, and it is gone for ever; `elsewhere`, because this
     controller was reached without being addressed and holds no copy; `none`, nothing of that kind was ever kept.
+    `opening`: there if it was asked for and can be read: in base64, the 32 bytes of salt and the personal fields of the
+    event, to whose SHA-256 the log commits.
     """
 
     event_id: UUID
@@ -56,6 +64,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: UUID | None
     conflicts_with: str | None
     in_quarantine: list[InQuarantine]
+    opening: str | UnsetType = UNSET
 
 
 class Identifier(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,16 +96,21 @@ class Person(NamedTuple):
 
 
 class Reader:
-    """Reads persons of one controller under one register; `key` is that under which it hashes addresses."""
+    """Reads persons of one controller under one register; `key` is that under which it hashes addresses.
+
+    `openings`: with what opens the log's commitments to the personal fields.
+    """
 
     def __init__(
-        self, connection: Connection, keks: KeyEncryptionKeys, register: Register, controller: str, key: bytes
-    ) -> None:
+        self, connection: Connection, keks: KeyEncryptionKeys, register: Register, controller: str, key: bytes, *,
+        openings: bool = False,
+    ) -> None:  # fmt: skip
         self._connection = connection
         self._keks = keks
         self._register = register
         self._controller = controller
         self._key = key
+        self._openings = openings
         self._registers = {register.version: register}
 
     async def by_event(self, event_id: UUID) -> tuple[list[tuple[str, bytes]], Line | None]:
@@ -171,7 +185,12 @@ class Reader:
                 register_version=line.register_version,
                 entered_by=(line.personal or {}).get("entered_by"),
                 identifiers=[
-                    Address(role=named.role, type=named.type, value=values.get(named.hash) if line.personal else None)
+                    Address(
+                        role=named.role,
+                        type=named.type,
+                        shared=named.shared,
+                        value=values.get(named.hash) if line.opening else None,
+                    )
                     for named in line.identifiers
                 ],
                 personal=await self._state(line),
@@ -181,6 +200,7 @@ class Reader:
                 waits_for=waiting.get(line.place),
                 conflicts_with=line.body.get("conflicts_with"),
                 in_quarantine=quarantined.get(line.event_id, []),
+                opening=base64.b64encode(line.opening).decode() if self._openings and line.opening else UNSET,
             )
             for line in lines
         ]

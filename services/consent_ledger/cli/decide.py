@@ -1,6 +1,7 @@
 """`consent decide`: may this address be used? One address, or a list in and the allowed ones out."""
 
 import csv
+import getpass
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -51,15 +52,19 @@ class Question:
         self._kind = kind or _BY_CHANNEL.get(channel)
 
     async def ask(
-        self, client: httpx.AsyncClient, addresses: list[str], *, explain: bool = False
+        self, client: httpx.AsyncClient, addresses: list[str], why: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Return the answers in the order of the addresses; where the API gives none, the command ends."""
+        """Return the answers in the order of the addresses; where the API gives none, the command ends.
+
+        `why`: who wants them explained, and the reason of that look.
+        """
         questions = [
             {**self._said, "subject": [{"type": self._kind or kind_of(address), "value": address}]}
             for address in addresses
         ]
-        why = {"explain": "true"} if explain else {}
-        answer = await client.post("/v1/decisions", params=why, json={"questions": questions, **self._as_of})
+        explain = {} if why is None else {"explain": "true"}
+        asked = {"questions": questions, **self._as_of, **(why or {})}
+        answer = await client.post("/v1/decisions", params=explain, json=asked)
         if not answer.is_success:
             fail(*no_answer(answer))
         decisions: list[dict[str, Any]] = answer.json()["decisions"]
@@ -82,8 +87,10 @@ def decide(
     allowed: Annotated[Path | None, typer.Option("--out", help="Where the allowed rows go, unchanged.")] = None,
     refused: Annotated[Path | None, typer.Option(help="Where all other rows go, unchanged.")] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say why, and what would change the answer; with an ADDRESS only.")
+        bool, typer.Option("--explain", help="Say why, and what would change the answer; with an ADDRESS and --reason.")
     ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why you look at what is on record; it is recorded.")] = None,
+    viewer: Annotated[str | None, typer.Option("--as", help="Who looks; your user name unless said.")] = None,
     at: Annotated[
         str | None, typer.Option(help="When the use was or would be, an instant with its zone; now by default.")
     ] = None,
@@ -106,11 +113,14 @@ def decide(
         fail("give either an ADDRESS, or --file with --out", USAGE)
     if explain and address is None:
         fail("--explain is for one ADDRESS", USAGE)
+    if explain and not (reason or "").strip():
+        fail("--explain shows what is on record of a person: say with --reason why you look", USAGE)
     if kind is not None and kind not in TYPES:
         fail(f"--type is one of {', '.join(TYPES)}", USAGE)
     question = Question(controller=controller, purpose=purpose, channel=channel, kind=kind, at=at, as_of=as_of)
     if address is not None:
-        _say_one(run(_ask_one(data, question, address, explain=explain)), as_json=as_json)
+        why = {"reason": reason, "viewer": viewer or getpass.getuser()} if explain else None
+        _say_one(run(_ask_one(data, question, address, why)), as_json=as_json)
     elif file is not None and allowed is not None:
         _say_list(run(_sift(data, question, file, allowed, refused, quiet=as_json)), allowed, as_json=as_json)
 
@@ -152,9 +162,9 @@ def no_answer(answer: httpx.Response) -> tuple[str, int]:
 # -- one address
 
 
-async def _ask_one(data: Path, question: Question, address: str, *, explain: bool) -> dict[str, Any]:
+async def _ask_one(data: Path, question: Question, address: str, why: dict[str, Any] | None) -> dict[str, Any]:
     async with api_client(data) as client:
-        return (await question.ask(client, [address], explain=explain))[0]
+        return (await question.ask(client, [address], why))[0]
 
 
 def _say_one(answer: dict[str, Any], *, as_json: bool) -> None:

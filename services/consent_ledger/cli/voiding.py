@@ -1,6 +1,5 @@
 """A voiding by two people: one proposes, another approves; then it is published, and what it changed is looked up."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,10 +8,10 @@ from uuid import UUID
 
 import msgspec
 
+from consent_ledger.cli import recorded
 from consent_ledger.cli.terminal import NO, USAGE, fail
 from consent_ledger.domain import events
 from consent_ledger.domain import register as registers
-from consent_ledger.domain.bucket import key_of
 from consent_ledger.domain.cloudevents import build, uuid7
 from consent_ledger.domain.facts import Fact, fact
 from consent_ledger.domain.register import Register
@@ -20,16 +19,12 @@ from consent_ledger.domain.suppression import default_answers, expand
 from consent_ledger.domain.voiding import concerned, obstacle
 from consent_ledger.runtime.keys import KeyEncryptionKeys, KeyFile
 from consent_ledger.runtime.postgres import Connection, connect
-from consent_ledger.runtime.publish import HEADERS, publishing
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.runtime.shards import EVENTS
 from consent_ledger.store import history, view
 from consent_ledger.store.decisions import BehindError, Snapshot, behind_barrier
 from consent_ledger.store.desk import Desk, Proposal
 from consent_ledger.store.history import Recorded
 
-WAIT_SECONDS: Final = 20.0
-_ASK_SECONDS: Final = 0.05
 _CATCH_UP: Final = timedelta(seconds=20)
 # Stands for whoever will approve, while nobody has.
 _SOMEBODY: Final = "\0somebody else"
@@ -116,32 +111,22 @@ async def approve(office: Office, voids: UUID, *, approved_by: str) -> Voided:
     if await history.place(office.connection, proposal.event_id) is not None:
         fail("this event is voided already", NO)
     before = await _answers(office, target)
-    recorded = await publish_recorded(office, _event(target, proposal, approved_by), proposal.event_id)
+    entry = await publish_recorded(office, _event(target, proposal, approved_by), proposal.event_id)
     said = {"entered_by": proposal.entered_by, "approved_by": approved_by, "reason": proposal.reason}
     await office.desk.resolve_entry(target.fact.place, voids, proposal.event_id, said)
     after = await _answers(office, target)
     return Voided(
         voids=voids,
         event_id=proposal.event_id,
-        shard=recorded.shard,
-        position=recorded.position,
+        shard=entry.shard,
+        position=entry.position,
         changes=_changes(before, after),
     )
 
 
 async def publish_recorded(office: Office, value: bytes, event_id: UUID) -> Recorded:
-    """Publish an event and return its place in the ledger; the command ends when it does not get there in time."""
-    event = events.decode(None, value, HEADERS)
-    assert isinstance(event, events.Event)  # noqa: S101 - made here, or judged by the caller
-    async with publishing(office.settings.kafka(), f"{office.settings.topic_prefix}{EVENTS}") as publisher:
-        await publisher.send(key_of(event), value)
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (recorded := await history.place(office.connection, event_id)) is None:
-                await asyncio.sleep(_ASK_SECONDS)
-    except TimeoutError:
-        fail("Kafka has the event, and the ledger not yet: see whether a recorder runs (`consent doctor`)")
-    return recorded
+    """Publish an event and return its place in the ledger."""
+    return await recorded.publish_recorded(office.settings, office.connection, value, event_id)
 
 
 # -- the event to be voided

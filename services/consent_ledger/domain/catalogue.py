@@ -5,6 +5,7 @@ without evidence, with a pre-ticked box or for "all" purposes is recorded and gr
 controllers, purposes or channels means all of them. Only what would have no meaning at all is no event.
 """
 
+import hashlib
 import uuid
 from datetime import date
 from typing import Annotated, Any, Final, Literal
@@ -16,6 +17,8 @@ from consent_ledger.domain.cloudevents import Instant
 
 Kind = Literal["P", "R", "N"]
 MAX_IDENTIFIERS: Final = 50
+TEXT_MAX: Final = 200_000
+"""How many characters a registered text may have."""
 
 Name = Annotated[str, Meta(max_length=200)]
 Names = Annotated[list[Name], Meta(max_length=1000)] | Literal["all"]
@@ -23,6 +26,11 @@ Whole = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Personal = Meta(extra={"personal": True}, extra_json_schema={"x-personal": True})
 PersonalText = Annotated[str, Meta(max_length=10_000), Personal]
 BirthDate = Annotated[date, Personal]
+
+
+def text_hash(text: str) -> str:
+    """Give the name of a text by its content: `sha256:` and the digest of its UTF-8, in lower-case hex."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -300,12 +308,14 @@ class SubjectViewed(Fields, frozen=True, kw_only=True, omit_defaults=True):
     """Somebody at the desk was shown a person's entries at one controller (Art. 5(2), 32); never has any effect.
 
     `subject`: one identifier, so that a look links nothing. `viewed`: the event looked up, where no address of the
-    person can be read any more. `api_key`: the key that was used. `shown` entries were shown; `digest` is that of the
-    answer, keyed by the controller's hash key.
+    person can be read any more. `record`: a record in quarantine, as TOPIC/PARTITION@OFFSET. `api_key`: the key that
+    was used. `shown` entries were shown; `digest` is that of what was shown, keyed by the controller's hash key, or of
+    the manifest of an evidence pack.
     """
 
     subject: Annotated[list[Said], Meta(max_length=1, min_length=1), Personal] | None = None
     viewed: uuid.UUID | None = None
+    record: Name | None = None
     entered_by: PersonalText
     reason: PersonalText
     api_key: Name | None = None
@@ -313,9 +323,9 @@ class SubjectViewed(Fields, frozen=True, kw_only=True, omit_defaults=True):
     digest: Name
 
     def __post_init__(self) -> None:
-        """Ask for one of the two, and for nothing said about the address but what it is."""
-        if (self.subject is None) == (self.viewed is None):
-            raise ValueError("Expected subject or viewed, and not both")
+        """Ask for one of the three, and for nothing said about the address but what it is."""
+        if [self.subject, self.viewed, self.record].count(None) != 2:  # noqa: PLR2004 - one of three
+            raise ValueError("Expected one of subject, viewed and record")
         if self.subject and self.subject[0].shared is not None:
             raise ValueError("Expected an identifier without shared")
 
@@ -347,6 +357,25 @@ class RebuildRun(Fields, frozen=True, kw_only=True, omit_defaults=True):
     began_at: Instant | None = None
 
 
+class TextRegistered(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """A text that subjects are shown when they consent is kept, word for word, at the controllers named (Art. 7(1)).
+
+    `text_hash`: `sha256:` and the digest of the text in UTF-8, in lower-case hex. `language`: a tag such as fr-BE.
+    """
+
+    text_id: Name
+    text_version: Whole
+    language: Name
+    text_hash: Name
+    media_type: Literal["text/plain", "text/html", "text/markdown"] = "text/plain"
+    text: Annotated[str, Meta(min_length=1, max_length=TEXT_MAX)]
+
+    def __post_init__(self) -> None:
+        """Ask for the digest of this very text."""
+        if self.text_hash != text_hash(self.text):
+            raise ValueError("Expected text_hash to be that of the text")
+
+
 class PurposeRegistered(Fields, frozen=True, kw_only=True, omit_defaults=True):
     """One purpose enters the register."""
 
@@ -370,7 +399,7 @@ _CATALOGUE: Final[tuple[tuple[Kind, type[Fields]], ...]] = (
     ("N", RepermissionSent), ("R", AgeEstablished), ("N", EventVoided), ("N", RequestReceived),
     ("N", IdentityRequested), ("N", IdentityConfirmed), ("N", RequestExtended), ("N", RequestAnswered),
     ("N", RecipientNotified), ("N", SubjectViewed), ("N", RetentionRun), ("N", RebuildRun), ("N", PurposeRegistered),
-    ("N", RegisterLoaded), ("N", HoldPlaced), ("N", HoldLifted),
+    ("N", RegisterLoaded), ("N", HoldPlaced), ("N", HoldLifted), ("N", TextRegistered),
 )  # fmt: skip
 
 
@@ -398,3 +427,5 @@ CALL_SNAPSHOT: Final = "preference-register-imported"
 """The type that brings a snapshot of a do-not-call register into force."""
 VIEWED: Final = "subject-viewed"
 """The type that records a look. It is an entry, and no fact about the person."""
+TEXT: Final = "text-registered"
+"""The type that keeps a text which subjects are shown."""

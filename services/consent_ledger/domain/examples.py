@@ -4,11 +4,14 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from consent_ledger.domain.catalogue import text_hash
+
 _FIRST: Final = datetime.fromisoformat("2026-03-02T08:15:30.250Z")
 _EMAIL: Final = {"type": "email", "value": "an.peeters@example.be"}
 _PHONE: Final = {"type": "phone", "value": "+32470112233"}
 _SUBJECT: Final = [_EMAIL]
 _EVIDENCE: Final = {"text_id": "newsletter-email-nl", "text_version": 3, "ref": "form-snapshot-2026-03-02-081530"}
+_TEXT: Final = "Ja, stuur mij de nieuwsbrief per e-mail. Afmelden kan altijd via de link onderaan."
 _DEKRA: Final = ["dekra-be"]
 _REQUEST: Final = "0199c3a0-5b00-7000-8000-0000000000f1"
 _EARLIER: Final = "0199c3a0-5b00-7000-8000-0000000000f2"
@@ -127,6 +130,10 @@ _SAID: Final[dict[str, _Said]] = {
         "controllers": _DEKRA, "subject": _SUBJECT, "entered_by": "staff:dpo", "reason": "request of 2 March",
         "api_key": "5d0c1f8a77be", "shown": 7,
         "digest": "hmac-sha256:4c1d8b7e6d5a4c3b2a1908f7e6d5c4b3a29180f7e6d5c4b3a29180f7e6d5c4b3",
+    }),
+    "text-registered": ("consent-cli", {
+        "controllers": _DEKRA, "text_id": "newsletter-email-nl", "text_version": 3, "language": "nl",
+        "text": _TEXT, "text_hash": text_hash(_TEXT), "media_type": "text/plain",
     }),
     "retention-run": ("consent-cli", {
         "controllers": _DEKRA, "payloads": 120, "index_rows": 90, "quarantined": 3, "kept": 30,

@@ -15,6 +15,7 @@ from consent_ledger.store import keys, statements
 
 _SQL = statements.load(__file__)
 _SALT_BYTES = 32
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 Place = tuple[int, int]
 
@@ -31,8 +32,8 @@ class Named(NamedTuple):
 class Line(NamedTuple):
     """An entry as one controller may see it.
 
-    `personal` None: this controller holds no personal fields of it that can be read. `kept`: somebody's were kept when
-    it was recorded.
+    `opening`: the salt and the canonical personal fields, whose SHA-256 is the entry's commitment (`domain.leaf`);
+    None: this controller holds none that can be read. `kept`: somebody's were kept when it was recorded.
     """
 
     shard: int
@@ -44,8 +45,13 @@ class Line(NamedTuple):
     register_version: int
     body: dict[str, Any]
     identifiers: tuple[Named, ...]
-    personal: dict[str, Any] | None
+    opening: bytes | None
     kept: bool
+
+    @property
+    def personal(self) -> dict[str, Any] | None:
+        """The personal fields, if they can be read."""
+        return None if self.opening is None else dict(_decode(self.opening[_SALT_BYTES:]))
 
     @property
     def place(self) -> Place:
@@ -93,23 +99,21 @@ async def lines(
             register_version=row["register_version"],
             body=read_body(row["body"]),
             identifiers=tuple(named.get((row["shard"], row["pos"]), ())),
-            personal=_personal(found.get(row["person"]), row["ciphertext"], row["event_id"], controller),
+            opening=_opened(found.get(row["person"]), row["ciphertext"], row["event_id"], controller),
             kept=row["kept"],
         )
         for row in rows
     ]
 
 
-def _personal(key: bytes | None, ciphertext: bytes | None, event_id: UUID, controller: str) -> dict[str, Any] | None:
+def _opened(key: bytes | None, ciphertext: bytes | None, event_id: UUID, controller: str) -> bytes | None:
     """Decrypt personal fields; None when the key is gone, or never fitted."""
     if key is None or ciphertext is None:
         return None
     try:
-        plain = decrypt(key, ciphertext, keys.payload_context(event_id, controller))
+        return decrypt(key, ciphertext, keys.payload_context(event_id, controller))
     except InvalidTag:
         return None
-    personal: dict[str, Any] = msgspec.json.decode(plain[_SALT_BYTES:])
-    return personal
 
 
 async def looks(connection: Connection, hashes: Iterable[bytes]) -> list[Place]:

@@ -66,6 +66,11 @@ async def controller_keys(connection: Connection, keks: KeyEncryptionKeys) -> di
     }
 
 
+async def known_controllers(connection: Connection) -> set[str]:
+    """Return the controllers that any register has ever named."""
+    return {row["controller"] for row in await connection.fetch(_SQL["known_controllers"])}
+
+
 async def add_controller_keys(connection: Connection, keks: KeyEncryptionKeys, controllers: Iterable[str]) -> None:
     """Make a random hash key for each controller that has none."""
     name = await keks.current()

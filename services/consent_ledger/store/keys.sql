@@ -30,3 +30,6 @@ SELECT max(at) FROM erased;
 
 -- name: erased
 SELECT hash, at FROM erased WHERE hash = ANY($1::bytea[]);
+
+-- name: known_controllers
+SELECT controller FROM controller_key;

@@ -1,0 +1,10 @@
+"""Texts that subjects are shown, and looks, found by an index of their own."""
+
+from consent_ledger.store.migrate import run_script
+
+revision = "0022"
+down_revision = "0013"
+
+
+def upgrade() -> None:
+    run_script(__file__)
