@@ -15,6 +15,7 @@ from consent_ledger.cli import (
     imports,
     inbound,
     keys,
+    log,
     postfix,
     propagation,
     prove,
@@ -31,6 +32,7 @@ from consent_ledger.cli import (
     up,
     verify,
     void,
+    witness,
 )
 
 app = typer.Typer(
@@ -64,7 +66,9 @@ app.add_typer(imports.app, name="import")
 app.add_typer(inbound.app, name="inbound")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(topics.app, name="topics")
+app.add_typer(witness.app, name="witness")
 app.add_typer(keys.app, name="keys")
+app.add_typer(log.app, name="log")
 app.add_typer(consumers.app, name="consumers")
 app.add_typer(postfix.app, name="postfix")
 app.add_typer(quarantine.app, name="quarantine")
