@@ -146,10 +146,10 @@ async def test_nothing_is_begun_anew_where_nothing_was_lost(log: Log) -> None:
 
 async def test_the_new_tables_have_the_rights_and_triggers_of_the_old(cut: tuple[Log, bytes]) -> None:
     log, _ = cut
-    rights = (
-        "SELECT c.relname, coalesce(c.relacl::text, '') AS acl,"
-        " (SELECT count(*) FROM pg_trigger t WHERE tgrelid = c.oid) AS triggers FROM pg_class c WHERE relname = ANY($1) AND relnamespace = 'consent'::regnamespace ORDER BY 1"
-    )
+    rights = """
+        SELECT c.relname, coalesce(c.relacl::text, '') AS acl,
+               (SELECT count(*) FROM pg_trigger t WHERE tgrelid = c.oid) AS triggers
+          FROM pg_class c WHERE relname = ANY($1) AND relnamespace = 'consent'::regnamespace ORDER BY 1"""
     names = ["checkpoint", "cosigned", "tile"]
     before = [(row["relname"], set(row["acl"].strip("{}").split(",")), row["triggers"])
               for row in await log.made.fetch(rights, names)]  # fmt: skip

@@ -29,6 +29,7 @@ from consent_ledger.domain import merkle
 from consent_ledger.domain.merkle import Edge
 from consent_ledger.runtime.local.ports import free_port
 from consent_ledger.runtime.logkey import LogKey, WitnessKey
+from consent_ledger.runtime.objects import Objects, ObjectsError
 from consent_ledger.store import log as tables
 from consent_ledger.store.proofs import proof
 from consent_ledger.verifier.note import VerifierKey, open_checkpoint, open_note
@@ -158,19 +159,17 @@ def test_what_was_signed_is_remembered(witness: Witness, tmp_path: Path) -> None
     assert answer == Answer(409, b"8\n", "text/x.tlog.size")
 
 
-def test_what_cannot_be_kept_is_not_signed(witness: Witness, tmp_path: Path) -> None:
-    (kept,) = _kept_after(witness, tmp_path)
-    kept.unlink()
-    kept.mkdir()
-    (kept / "in the way").touch()
+def test_what_cannot_be_kept_is_not_signed(witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise ObjectsError("no space left")
 
-    with pytest.raises(Exception, match="cannot be read or written"):
-        witness.add_checkpoint(asked(0, 8), NOW)
-
-
-def _kept_after(witness: Witness, tmp_path: Path) -> list[Path]:
     witness.add_checkpoint(asked(0, 7), NOW)
-    return list((tmp_path / "state").glob("*.checkpoint"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Objects, "put", full)
+        with pytest.raises(ObjectsError):
+            witness.add_checkpoint(asked(7, 8), NOW)
+
+    assert signed(witness.add_checkpoint(asked(7, 33), NOW), LOG.sign(33, root(33)))
 
 
 @pytest.mark.usefixtures("witness")

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
+from consent_ledger.cli.checkup_log import look_at_log
 from consent_ledger.cli.topics import difference_data
 from consent_ledger.domain import durations
 from consent_ledger.domain import register as registers
@@ -43,6 +44,7 @@ class Checkup(msgspec.Struct, kw_only=True):
     total: dict[str, int] = msgspec.field(default_factory=dict)
     view: dict[str, Any] = msgspec.field(default_factory=dict)
     relay: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    log: dict[str, Any] = msgspec.field(default_factory=dict)
     dnc: list[dict[str, Any]] = msgspec.field(default_factory=list)
     quarantine: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
@@ -137,6 +139,7 @@ async def _look_at_database(checkup: Checkup, settings: Settings, connection: Co
     _judge_shards(checkup, settings, await doctor.shards(connection), ends)
     _judge_view(checkup, settings, await doctor.view_state(connection))
     _judge_relay(checkup, settings, await doctor.relay_states(connection))
+    await _look_at_log(checkup, settings, connection)
     await _look_at_call_registers(checkup, connection)
     counts = await doctor.quarantine_counts(connection)
     checkup.quarantine = [count._asdict() for count in counts]
@@ -197,6 +200,14 @@ def _judge_relay(checkup: Checkup, settings: Settings, relays: list[doctor.Relay
     owned = {relay.partition for relay in relays if relay.lease_seconds >= 0}
     if missing := set(range(settings.partitions)) - owned:
         checkup.problem(f"no relay owns partitions {sorted(missing)} of the suppressions topic")
+
+
+async def _look_at_log(checkup: Checkup, settings: Settings, connection: Connection) -> None:
+    found = await look_at_log(settings, connection)
+    checkup.log = found.shown
+    checkup.warnings += found.warnings
+    for problem in found.problems:
+        checkup.problem(problem)
 
 
 async def _look_at_call_registers(checkup: Checkup, connection: Connection) -> None:

@@ -160,6 +160,12 @@ async def at(connection: Connection, size: int) -> Checkpoint | None:
     return Checkpoint(*row) if row else None
 
 
+async def after(connection: Connection, size: int) -> Checkpoint | None:
+    """Return the first checkpoint that is larger than a size."""
+    row = await connection.fetchrow(_SQL["after"], size)
+    return Checkpoint(*row) if row else None
+
+
 async def edge(connection: Connection, size: int) -> Edge:
     """Return the right edge of the tree of a checkpoint's size, from what was sealed."""
     levels = []

@@ -61,6 +61,9 @@ SELECT tree_size, heads, root, note, sealed_at FROM checkpoint WHERE tree_size =
 -- name: before
 SELECT tree_size, heads, root, note, sealed_at FROM checkpoint WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1;
 
+-- name: after
+SELECT tree_size, heads, root, note, sealed_at FROM checkpoint WHERE tree_size > $1 ORDER BY tree_size LIMIT 1;
+
 -- name: adding
 -- The checkpoints that added the leaves from $1 up to $2.
 SELECT tree_size, heads, root, note, sealed_at FROM checkpoint
