@@ -10,7 +10,7 @@ from typing import Any
 from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.sealer.app import Sealer
-from consent_ledger.store import keys, log
+from consent_ledger.store import log, origins
 from consent_ledger.store.ledger import Draft
 from running import Installation, installation, serving, until
 from store.drafts import append, batch, claimed, draft
@@ -25,6 +25,7 @@ class Log:
         self.made = made
         self.settings = made.settings
         self.recorder = recorder
+        self.folder = ""
         self._offsets: dict[int, int] = {}
         self._epochs: dict[int, int] = {}
 
@@ -54,13 +55,18 @@ class Log:
 
     async def _all_sealed(self) -> bool:
         last = await log.last(self.made.superuser)
-        return last is not None and last.size == self.entries and last.note in self.published()
+        shown = any(note.startswith(last.note) for note in self.published()) if last is not None else False
+        return last is not None and last.size == self.entries and shown
 
     def published(self) -> list[bytes]:
-        """What stands in the directory."""
-        assert self.settings.log_directory is not None
-        path = self.settings.log_directory / "checkpoint"
+        """The checkpoint of the present log that stands in the directory."""
+        path = self.directory / self.folder / "checkpoint"
         return [path.read_bytes()] if path.exists() else []
+
+    @property
+    def directory(self) -> Path:
+        assert self.settings.log_directory is not None
+        return Path(self.settings.log_directory)
 
     async def last(self) -> log.Checkpoint:
         found = await log.last(self.made.superuser)
@@ -68,7 +74,13 @@ class Log:
         return found
 
     async def key(self) -> LogKey:
-        return LogKey(ORIGIN, await keys.log_key(self.made.superuser, self.made.keks))
+        return await origins.signing(self.made.superuser, self.made.keks, ORIGIN)
+
+    async def set_back(self) -> None:
+        """Restore the log to the state before its last checkpoint, as a backup would."""
+        await self.made.fetch("SET session_replication_role = replica")
+        await self.made.fetch("DELETE FROM checkpoint WHERE tree_size = (SELECT max(tree_size) FROM checkpoint)")
+        await self.made.fetch("SET session_replication_role = origin")
 
     async def leaves(self) -> list[bytes]:
         """The leaf hashes of the whole tree, in its order."""
@@ -85,7 +97,7 @@ def _draft(offset: int, **fields: Any) -> Draft:
 @asynccontextmanager
 async def logging(kafka: str, postgres: str, template: str, path: Path, **settings: Any) -> AsyncIterator[Log]:
     """Make an installation with an empty ledger."""
-    plain = {"log_origin": ORIGIN, "log_directory": path / "log", "seal_seconds": 0.01, "lease_seconds": 1}
+    plain = {"log_origin": ORIGIN, "log_directory": str(path / "log"), "seal_seconds": 0.01, "lease_seconds": 1}
     async with installation(kafka, postgres, template, path, **{**plain, **settings}) as made:
         recorder = await connect(made.settings.dsn, "consent_recorder")
         try:

@@ -1,14 +1,11 @@
 """The log over HTTP: anyone reads and checks it with programs by others, and an auditor gets proofs of single entries.
 
-The foreign programs are Tessera's `fsck` and one that uses only Go's `sumdb/tlog` and `sumdb/note`; they are built when
-`go` is there.
+The foreign programs are those of `log.foreign`.
 """
 
 import asyncio
 import base64
-import os
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -22,15 +19,8 @@ from consent_ledger.verifier.note import VerifierKey, open_checkpoint
 from consent_ledger.verifier.proof import Proven, check_proof
 from consent_ledger.verifier.remote import check_url, unbundle
 from consent_ledger.verifier.tree import ProofError, hash_leaf
+from log.foreign import built, fsck, program
 from log.sealing import Log, logging
-
-Run = Callable[..., Awaitable[tuple[int, str]]]
-FOREIGN = Path(__file__).parents[1] / "foreign"
-
-
-def directory(log: Log) -> Path:
-    assert log.settings.log_directory is not None
-    return log.settings.log_directory
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +30,7 @@ async def log(kafka: str, postgres: str, template: str, tmp_path_factory: pytest
         await made.append(3, shard=0)
         await made.append(300)
         await made.seal()
-        directory(made).joinpath("checkpoint").rename(directory(made) / "old")
+        made.directory.joinpath("checkpoint").rename(made.directory / "old")
         await made.append(300, shard=2)
         await made.seal()
         yield made
@@ -167,7 +157,7 @@ async def test_no_part_of_a_proof_can_be_changed(api: Api, key: VerifierKey, par
 
 
 async def test_the_whole_published_log_is_checked_by_its_url(log: Log, url: str, key: VerifierKey) -> None:
-    old = open_checkpoint((directory(log) / "old").read_bytes(), key)
+    old = open_checkpoint((log.directory / "old").read_bytes(), key)
 
     checked = await asyncio.to_thread(check_url, url, key, [old])
 
@@ -175,7 +165,7 @@ async def test_the_whole_published_log_is_checked_by_its_url(log: Log, url: str,
 
 
 async def test_a_published_log_that_is_no_continuation_is_found(url: str, log: Log, key: VerifierKey) -> None:
-    old = open_checkpoint((directory(log) / "old").read_bytes(), key)
+    old = open_checkpoint((log.directory / "old").read_bytes(), key)
 
     other = await asyncio.to_thread(check_url, url, key, [old._replace(root=bytes(32))])
     longer = await asyncio.to_thread(check_url, url, key, [old._replace(size=604)])
@@ -187,53 +177,28 @@ async def test_a_published_log_that_is_no_continuation_is_found(url: str, log: L
 
 
 @pytest.fixture(scope="module")
-async def foreign(request: pytest.FixtureRequest, url: str, log: Log, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Run a program by others against the log."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("go is not installed, by which programs of others are built")
-    built = request.config.cache.mkdir("foreign")
-    for name, package in (("fsck", "github.com/transparency-dev/tessera/cmd/fsck"), ("logcheck", "./logcheck")):
-        status, said = await program(go, "build", "-o", str(built / name), package)
-        assert status == 0, said
-    trusted = tmp_path_factory.mktemp("key") / "log.pub"
-    public = (await log.key()).public
-    trusted.write_text(public)
-    # With few workers, fsck waits for ever on those that have found something; its status is 0 whatever it finds.
-    arguments = {
-        "fsck": ["--storage_url", f"{url}/", "--public_key", str(trusted), "--ui=false", "--N=16"],
-        "logcheck": [url, public, str(directory(log) / "old")],
-    }
-    return lambda name: program(str(built / name), *arguments[name])
+def cache(request: pytest.FixtureRequest) -> Path:
+    return request.config.cache.mkdir("foreign")
 
 
-async def program(*command: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=FOREIGN, env=os.environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    try:
-        async with asyncio.timeout(60):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        said, _ = await process.communicate()
-        raise AssertionError(said.decode()[-3000:]) from None
-    return process.returncode or 0, said.decode()
+async def test_go_accepts_every_inclusion_and_the_consistency_with_an_older_checkpoint(
+    cache: Path, log: Log, url: str
+) -> None:
+    logcheck = await built(cache, "logcheck")
 
-
-async def test_go_accepts_every_inclusion_and_the_consistency_with_an_older_checkpoint(foreign: Run) -> None:
-    status, said = await foreign("logcheck")
+    status, said = await program(logcheck, url, (await log.key()).public, str(log.directory / "old"))
 
     assert (status, said) == (0, "included: 603\nconsistent: 303 603\n")
 
 
 async def test_tessera_finds_the_log_whole_and_an_edit_in_it(
-    foreign: Run, log: Log, url: str, key: VerifierKey
+    cache: Path, log: Log, url: str, key: VerifierKey, tmp_path: Path
 ) -> None:
-    _, whole = await foreign("fsck")
+    public = (await log.key()).public
+    whole = await fsck(cache, url, public, tmp_path)
     await log.made.fetch("SET session_replication_role = replica")
     await log.made.fetch("UPDATE ledger SET k_offset = k_offset + 1 WHERE shard = 1 AND pos = 299")
-    _, edited = await foreign("fsck")
+    edited = await fsck(cache, url, public, tmp_path)
     ours = await asyncio.to_thread(check_url, url, key)
     await log.made.fetch("UPDATE ledger SET k_offset = k_offset - 1 WHERE shard = 1 AND pos = 299")
     await log.made.fetch("SET session_replication_role = origin")

@@ -142,7 +142,7 @@ async def test_a_row_that_changes_meanwhile_is_not_held_against_the_topic(
             await stage.put([moving], own=own(allow=True, reason="CONSENT"))
         return found
 
-    monkeypatch.setattr(module, "_read", read_and_change)
+    monkeypatch.setattr(module, "read", read_and_change)
 
     assert await compare(stage) == Report(checked=1, moving=1)
 

@@ -64,7 +64,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
         await lookup.close()
         await database.close()
 
-    merkle = Log(access, database)
+    merkle = Log(access, database, cosigned=settings.witness_quorum > 0)
     operation = Operation(database, publisher, settings.max_staleness)
     app = FastAPI(title="Consent ledger", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None,
                   lifespan=life)  # fmt: skip

@@ -23,13 +23,15 @@ _SHARD_MAX: Final = 2**31 - 1
 class Log:
     """Serves the log. What is open to anyone holds no personal data (`domain.leaf`)."""
 
-    def __init__(self, access: Access, database: Database) -> None:
+    def __init__(self, access: Access, database: Database, *, cosigned: bool) -> None:
         self._access = access
         self._database = database
+        # Only what witnesses have signed is shown.
+        self._cosigned = cosigned
 
     async def checkpoint(self) -> Response:
         """Answer with the newest checkpoint; 404 before the first."""
-        last = await self._database.read(log.last)
+        last = await self._database.read(lambda connection: log.shown(connection, cosigned=self._cosigned))
         if last is None:
             raise _absent()
         return Response(last.note, 200, _NOT_LONG, "text/plain; charset=utf-8")
@@ -57,7 +59,7 @@ class Log:
         """Answer with the proof of an entry (C2SP tlog-proof); 404 while it is in no checkpoint."""
         await self._access.require(request, "audit")
         place = _place(**request.path_params)
-        found = await self._database.read(lambda connection: proofs.proof(connection, *place))
+        found = await self._database.read(lambda connection: proofs.proof(connection, *place, cosigned=self._cosigned))
         if found is None:
             raise _absent()
         return Response(found, 200, {"Cache-Control": "no-store"}, "text/plain; charset=utf-8")

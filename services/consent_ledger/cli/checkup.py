@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
+from consent_ledger.cli.checkup_log import look_at_log
 from consent_ledger.cli.topics import difference_data
 from consent_ledger.domain import durations
 from consent_ledger.domain import register as registers
@@ -43,6 +44,7 @@ class Checkup(msgspec.Struct, kw_only=True):
     total: dict[str, int] = msgspec.field(default_factory=dict)
     view: dict[str, Any] = msgspec.field(default_factory=dict)
     relay: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    log: dict[str, Any] = msgspec.field(default_factory=dict)
     dnc: list[dict[str, Any]] = msgspec.field(default_factory=list)
     rebuild: dict[str, Any] | None = None
     quarantine: list[dict[str, Any]] = msgspec.field(default_factory=list)
@@ -138,6 +140,7 @@ async def _look_at_database(checkup: Checkup, settings: Settings, connection: Co
     _judge_shards(checkup, settings, await doctor.shards(connection), ends)
     _judge_view(checkup, settings, await doctor.view_state(connection))
     _judge_relay(checkup, settings, await doctor.relay_states(connection))
+    await _look_at_log(checkup, settings, connection)
     await _look_at_call_registers(checkup, connection)
     await _look_at_rebuilds(checkup, connection)
     counts = await doctor.quarantine_counts(connection)
@@ -211,6 +214,14 @@ async def _look_at_rebuilds(checkup: Checkup, connection: Connection) -> None:
             checkup.problem("the last rebuild found that the view is not what the ledger says: `consent rebuild`")
     if await rebuild.left_over(connection):
         checkup.warnings.append("a rebuild is under way, or was cut off: then the next one clears it away")
+
+
+async def _look_at_log(checkup: Checkup, settings: Settings, connection: Connection) -> None:
+    found = await look_at_log(settings, connection)
+    checkup.log = found.shown
+    checkup.warnings += found.warnings
+    for problem in found.problems:
+        checkup.problem(problem)
 
 
 async def _look_at_call_registers(checkup: Checkup, connection: Connection) -> None:

@@ -1,18 +1,29 @@
 """`consent doctor`: how an installation stands, and what is wrong with it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from consent_ledger.cli import found
+from consent_ledger.cli.after_restore import Step, steps
 from consent_ledger.cli.checkup import Checkup, check_up
 from consent_ledger.cli.found import Data
-from consent_ledger.cli.terminal import NO, UNAVAILABLE, AsJson, out, run, say_json, table, yes_no
+from consent_ledger.cli.terminal import NO, UNAVAILABLE, AsJson, out, run, say_json, table, visible, yes_no
 
 
-def doctor(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
-    """Look at settings, servers, topics, shards, view, relay, quarantine and keys; exit status 1 for a fault."""
+def doctor(
+    *,
+    after_restore: Annotated[
+        bool, typer.Option("--after-restore", help="Say what to do after the database was restored.")
+    ] = False,
+    data: Data = found.DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Look at settings, servers, topics, shards, view, relay, log, quarantine and keys; exit status 1 for a fault."""
+    if after_restore:
+        _after_restore(run(steps(found.settings(data))), as_json=as_json)
+        return
     checkup = run(check_up(found.settings(data)))
     if as_json:
         say_json(checkup)
@@ -20,6 +31,26 @@ def doctor(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> None:
         _say(checkup)
     if not checkup.ok:
         raise typer.Exit(NO if checkup.reachable else UNAVAILABLE)
+
+
+def _after_restore(found_steps: list[Step], *, as_json: bool) -> None:
+    done = all(step.state == "done" for step in found_steps)
+    if as_json:
+        say_json({"ok": done, "steps": [step._asdict() for step in found_steps]})
+    else:
+        rows = [
+            (
+                str(number),
+                step.name,
+                yes_no(yes=step.state == "done", text=step.state),
+                visible(step.text),
+                step.command,
+            )
+            for number, step in enumerate(found_steps, 1)
+        ]
+        out.print(table("After the restore, in this order", "", "step", "", "", "command", rows=rows))
+    if not done:
+        raise typer.Exit(NO)
 
 
 def _say(checkup: Checkup) -> None:
@@ -33,6 +64,7 @@ def _say(checkup: Checkup) -> None:
         _say_shards(checkup)
         _say_view(checkup.view)
         _say_relay(checkup.relay)
+        _say_log(checkup.log)
         _say_call_registers(checkup.dnc)
         _say_rebuild(checkup.rebuild)
     for warning in checkup.warnings:
@@ -111,6 +143,23 @@ def _say_rebuild(last: dict[str, Any] | None) -> None:
         f"Last {what}, {last['recorded_at']:%Y-%m-%d %H:%M} UTC: {last['addresses']:,} addresses, "
         f"{last['differences']:,} differences, {last['written']:,} rows replaced\n"
     )
+
+
+def _say_log(log: dict[str, Any]) -> None:
+    if not log:
+        return
+    age = "" if log["sealed_seconds_ago"] is None else f", sealed {log['sealed_seconds_ago']:.1f} s ago"
+    outside = ", ".join(f"{one['place']} has {one['size']:,}" for one in log["outside"]) or "nothing is set"
+    said = f"{log['origin']}, {log['size']:,} entries{age}, {log['behind']:,} wait; outside: {outside}; {_owner(log)}\n"
+    out.print(Text.assemble(("Log: ", "bold"), said), soft_wrap=True)
+    rows: list[tuple[Any, ...]] = [
+        (one["name"], one["size"], f"{one['signed_at']:%Y-%m-%d %H:%M:%S}" if one["signed_at"] else None,
+         yes_no(yes=one["problem"] is None, text=one["problem"] or "well"))
+        for one in log["witnesses"]
+    ]  # fmt: skip
+    if rows:
+        out.print(table("Witnesses", "name", "signed", "at (UTC)", "", rows=rows, right=(1,)))
+        out.print()
 
 
 def _say_call_registers(registers: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from consent_ledger.runtime.settings import Settings
 
 DEFAULT_DATA: Final = Path(".consent")
 CHECKPOINTS: Final = "checkpoints"
-"""Where a data directory has the published checkpoint."""
+"""Where a data directory has the published log."""
 Data = Annotated[
     Path, typer.Option("--data", envvar="CONSENT_DATA", help="Directory of a `consent up` on this machine.")
 ]
@@ -83,6 +83,6 @@ def settings(data: Path) -> Settings:
         "topic_prefix": there.topic_prefix,
         "partitions": there.partitions,
         "key_file": Path(there.key_file),
-        "log_directory": said.log_directory or data / CHECKPOINTS,
+        "log_directory": said.log_directory or str(data / CHECKPOINTS),
     }
     return said.model_copy(update=completed)

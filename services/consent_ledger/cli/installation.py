@@ -77,7 +77,7 @@ async def installed(
                 update={
                     "api_port": _choose_port(data, said, port),
                     "key_file": _key_file(data, said),
-                    "log_directory": said.log_directory or data / found.CHECKPOINTS,
+                    "log_directory": said.log_directory or str(data / found.CHECKPOINTS),
                 }
             )
             kafka = None if said.kafka_bootstrap_servers else Kafka(data / "kafka", report=report)
@@ -228,7 +228,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "CONSENT_API_HOST": settings.api_host,
         "CONSENT_API_PORT": str(settings.api_port),
         "CONSENT_LOG_ORIGIN": settings.log_origin,
-        "CONSENT_LOG_DIRECTORY": str(settings.log_directory),
+        "CONSENT_LOG_DIRECTORY": settings.log_directory or "",
         "CONSENT_LEASE_SECONDS": str(settings.lease_seconds),
         # One port cannot serve the figures of several processes.
         "CONSENT_METRICS_PORT": "0",

@@ -15,7 +15,7 @@ from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.store import api_keys, consumers, keys, unsubscribe
+from consent_ledger.store import api_keys, consumers, keys, origins, unsubscribe
 from consent_ledger.store.keys import ControllerKey
 
 T = TypeVar("T")
@@ -87,15 +87,14 @@ def log_public(*, data: Data = found.DEFAULT_DATA, as_json: AsJson = False) -> N
     settings = found.settings(data)
     key = run(_asked(settings, lambda connection: _log_key(connection, settings)))
     if as_json:
-        say_json({"origin": settings.log_origin, "verifier_key": key})
+        say_json({"origin": key.origin, "verifier_key": key.public})
     else:
-        out.print(Text(key), soft_wrap=True)
+        out.print(Text(key.public), soft_wrap=True)
 
 
-async def _log_key(connection: Connection, settings: Settings) -> str:
-    seed = await keys.log_key(connection, KeyFile(settings.key_file))
+async def _log_key(connection: Connection, settings: Settings) -> LogKey:
     try:
-        return LogKey(settings.log_origin, seed).public
+        return await origins.signing(connection, KeyFile(settings.key_file), settings.log_origin)
     except ValueError as error:
         fail(str(error), USAGE)
 

@@ -15,6 +15,7 @@ from consent_ledger.cli import (
     imports,
     inbound,
     keys,
+    log,
     notice,
     postfix,
     propagation,
@@ -33,6 +34,7 @@ from consent_ledger.cli import (
     up,
     verify,
     void,
+    witness,
 )
 
 app = typer.Typer(
@@ -66,8 +68,10 @@ app.add_typer(imports.app, name="import")
 app.add_typer(inbound.app, name="inbound")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(topics.app, name="topics")
+app.add_typer(witness.app, name="witness")
 app.add_typer(keys.app, name="keys")
 app.add_typer(notice.app, name="notice")
+app.add_typer(log.app, name="log")
 app.add_typer(consumers.app, name="consumers")
 app.add_typer(postfix.app, name="postfix")
 app.add_typer(quarantine.app, name="quarantine")

@@ -11,6 +11,7 @@ from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import NO, AsJson, fail, out, run, say_json
 from consent_ledger.runtime.postgres import connect
+from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import log, proofs
 
 
@@ -27,7 +28,7 @@ def prove(
 
     `consent verify FILE` checks it; it holds nothing personal. (C2SP tlog-proof.)
     """
-    proof = run(_proof(found.settings(data).dsn, event_id))
+    proof = run(_proof(found.settings(data), event_id))
     if isinstance(proof, str):
         fail(proof, NO)
     path = output or Path(f"{event_id}.tlog-proof")
@@ -41,12 +42,13 @@ def prove(
         out.print(Text(str(path)), soft_wrap=True)
 
 
-async def _proof(dsn: str, event_id: UUID) -> bytes | str:
-    connection = await connect(dsn, "consent_operator")
+async def _proof(settings: Settings, event_id: UUID) -> bytes | str:
+    connection = await connect(settings.dsn, "consent_operator")
     try:
         place = await log.place_of(connection, event_id)
         if place is None:
             return "the ledger has no such event"
-        return await proofs.proof(connection, *place) or "the event is in no checkpoint yet; try again in a moment"
+        proof = await proofs.proof(connection, *place, cosigned=settings.witness_quorum > 0)
+        return proof or "the event is in no checkpoint yet that may be shown; try again in a moment"
     finally:
         await connection.close()

@@ -12,15 +12,15 @@ from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, fail, out, run, say_json, table, visible, yes_no
 from consent_ledger.runtime.keys import KeyFile
-from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.sealer import outside
 from consent_ledger.store import audit as stored
-from consent_ledger.store import keys
+from consent_ledger.store import origins
 from consent_ledger.verifier.audit import Report, audit
 from consent_ledger.verifier.finding import Finding
-from consent_ledger.verifier.note import VerifierKey, open_checkpoint
+from consent_ledger.verifier.note import Checkpoint, VerifierKey, open_checkpoint
+from consent_ledger.verifier.origin import check_link, ended_before
 from consent_ledger.verifier.proof import Proven, check_proof
 from consent_ledger.verifier.remote import Checked, check_url
 from consent_ledger.verifier.tree import ProofError
@@ -61,16 +61,20 @@ def verify(
         fail("name a proof, or say --ledger, or --url URL", USAGE)
     try:
         trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
-        notes = [path.read_bytes() for path in checkpoint or []]
+        witnesses = [VerifierKey.parse(one) for one in witness or []]
+        notes, ended = _apart([path.read_bytes() for path in checkpoint or []], trusted)
         if file is not None:
-            witnesses = [VerifierKey.parse(one) for one in witness or []]
-            _say_proof(check_proof(file.read_bytes(), trusted, witnesses, quorum), as_json=as_json)
+            proven = check_proof(file.read_bytes(), trusted, witnesses, quorum)
+            _check_links(proven.checkpoint, ended, trusted)
+            _say_proof(proven, as_json=as_json)
         elif url is not None:
             older = [open_checkpoint(note, trusted) for note in notes]
-            _say(_of_log(run(_checked(url, trusted, older))), as_json=as_json)
+            checked = run(_checked(url, trusted, older, witnesses, quorum))
+            _check_links(checked.checkpoint, ended, trusted)
+            _say(_of_log(checked), as_json=as_json)
         else:
             settings = found.settings(data)
-            _say(_of_ledger(run(_audited(settings, trusted, notes))), as_json=as_json)
+            _say(_of_ledger(run(_audited(settings, trusted, notes, ended))), as_json=as_json)
     except ProofError as error:
         if as_json:
             say_json({"ok": False, "error": str(error)})
@@ -83,25 +87,53 @@ async def public_key(settings: Settings) -> str:
     """Return the verifier key of an installation's own log."""
     connection = await connect(settings.dsn, "consent_operator")
     try:
-        return LogKey(settings.log_origin, await keys.log_key(connection, KeyFile(settings.key_file))).public
+        return (await origins.signing(connection, KeyFile(settings.key_file), settings.log_origin)).public
     finally:
         await connection.close()
 
 
-async def _checked(url: str, key: VerifierKey, older: Sequence[object]) -> Checked:
-    return check_url(url, key, older)  # type: ignore[arg-type]
+def _apart(notes: list[bytes], key: VerifierKey) -> tuple[list[bytes], list[bytes]]:
+    """Divide checkpoints into those of the key's own log, and those of others, which it may name as ended."""
+    ours = f"{key.name}\n".encode()
+    return [note for note in notes if note.startswith(ours)], [note for note in notes if not note.startswith(ours)]
 
 
-async def _audited(settings: Settings, key: VerifierKey, notes: list[bytes]) -> Report:
+def _check_links(checkpoint: Checkpoint, ended: Sequence[bytes], key: VerifierKey) -> None:
+    for note in ended:
+        check_link(checkpoint, note, key)
+
+
+async def _checked(
+    url: str, key: VerifierKey, older: Sequence[Checkpoint], witnesses: Sequence[VerifierKey], quorum: int
+) -> Checked:
+    return check_url(url, key, older, witnesses, quorum)
+
+
+async def _audited(settings: Settings, key: VerifierKey, notes: list[bytes], ended: list[bytes]) -> Report:
     """Audit the database against what is published, where that can be seen, and what was given."""
-    if settings.log_directory is not None:
-        notes = notes + outside.in_directory(settings.log_directory)
-    if settings.kafka_bootstrap_servers is not None:
-        topic = f"{settings.topic_prefix}checkpoints"
-        notes = notes + await outside.newest(settings.kafka(), topic, settings.log_origin.encode())
     # What is published is read first: the database is at least as far then.
+    connection = await connect(settings.dsn, "consent_operator")
+    try:
+        later = await origins.origins(connection)
+    finally:
+        await connection.close()
+    notes = notes + await _seen(settings, key.name, len(later) + 1)
+    if later:
+        ended = ended + await _seen(settings, later[-1].ended, len(later))
     async with stored.reading(settings.dsn) as source:
-        return await audit(source, key, notes)
+        report = await audit(source, key, notes)
+    for note in notes:
+        _check_links(open_checkpoint(note, key), ended, key)
+    return report
+
+
+async def _seen(settings: Settings, origin: str, number: int) -> list[bytes]:
+    notes: list[bytes] = []
+    if settings.log_directory is not None:
+        notes += outside.in_place(settings.log_directory, number)
+    if settings.kafka_bootstrap_servers is not None:
+        notes += await outside.newest(settings.kafka(), outside.topic_of(settings), origin.encode())
+    return notes
 
 
 def _of_log(checked: Checked) -> Verdict:
@@ -135,11 +167,15 @@ def _say(verdict: Verdict, *, as_json: bool) -> None:
 
 def _say_proof(proven: Proven, *, as_json: bool) -> None:
     head = proven.checkpoint
+    ended = ended_before(head)
     if as_json:
         say_json({"ok": True, "entry": proven.entry.describe(), "body": proven.body, "index": proven.leaf_index,
-                  "size": head.size, "root": head.root.hex(), "signers": head.signers})  # fmt: skip
+                  "size": head.size, "root": head.root.hex(), "signers": head.signers,
+                  "continues": None if ended is None else {**ended._asdict(), "root": ended.root.hex()}})  # fmt: skip
         return
     out.print(yes_no(yes=True, text="proved"))
     rows = [*proven.entry.describe().items(), ("index in the log", proven.leaf_index), ("size of the log", head.size),
             ("signed by", ", ".join(head.signers))]  # fmt: skip
+    if ended is not None:
+        rows += [("continues", f"{ended.origin}, cut off at {ended.size}"), ("because", ended.reason)]
     out.print(table("Entry", "", "", rows=[(name, visible(str(value))) for name, value in rows]))

@@ -32,11 +32,17 @@ class Inspector:
         offsets: dict[TopicPartition, int] = await consumer.beginning_offsets([partition])
         return offsets[partition]
 
+    async def end(self, partition: TopicPartition) -> int:
+        """Return the offset behind the newest record that Kafka holds."""
+        consumer = await self._start(partition)
+        offsets: dict[TopicPartition, int] = await consumer.end_offsets([partition])
+        return offsets[partition]
+
     async def verify(self, partition: TopicPartition, claim: Claim) -> None:
         """Raise `TopicLostError` unless the partition goes on where the ledger stopped."""
         consumer = await self._start(partition)
         first = await self.first_offset(partition)
-        end = (await consumer.end_offsets([partition]))[partition]
+        end = await self.end(partition)
         place = f"{partition.topic}/{partition.partition}"
         if end < claim.next_offset:
             raise TopicLostError(f"{place} ends at {end}, the ledger has read up to {claim.next_offset}: recreated?")

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS: Final = 0.05
 _PAGE_MS: Final = 500
 _PAGE_RECORDS: Final = 2000
-_DIGEST_BYTES: Final = 16
+DIGEST_BYTES: Final = 16
 
 
 class BehindError(Exception):
@@ -94,20 +94,20 @@ async def _reconcile(
     q = partition.partition
     # Up to this version everything will be on the topic when it is read; a row with a later one has changed since.
     head = await store.head(connection)
-    await _wait_until_published(connection, q, head, patience)
-    log_ = await _read(consumer, partition)
+    await wait_until_published(connection, q, head, patience)
+    log_ = await read(consumer, partition)
     checked = moving = missing = 0
     differing: list[bytes] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         async for page in store.rows(connection, q):
             for row, (key, value) in zip(page, await records.make(connection, page), strict=True):
-                last = log_.last.pop(_digest(key), None)
+                last = log_.last.pop(digest(key), None)
                 if row.seq > head:
                     moving += 1
                     continue
                 checked += 1
                 missing += last is None
-                if last is None or last[:_DIGEST_BYTES] != _digest(value):
+                if last is None or last[:DIGEST_BYTES] != digest(value):
                     differing.append(row.hash)
     if differing:
         await store.request(connection, q, differing)
@@ -117,7 +117,8 @@ async def _reconcile(
     )  # fmt: skip
 
 
-async def _wait_until_published(connection: Connection, q: int, seq: int, patience: float) -> None:
+async def wait_until_published(connection: Connection, q: int, seq: int, patience: float) -> None:
+    """Wait until everything up to a version is on the partition. Raises `BehindError`."""
     try:
         async with asyncio.timeout(patience):
             while not await store.is_published(connection, q, seq):
@@ -127,26 +128,29 @@ async def _wait_until_published(connection: Connection, q: int, seq: int, patien
 
 
 @dataclass(slots=True)
-class _Log:
+class Log:
     """What a partition holds: by the digest of each key, the digest of its last value and its highest version."""
 
     last: dict[bytes, bytes]
     falling: int = 0
+    highest: int = 0
 
     def take(self, record: ConsumerRecord) -> None:
+        """Count one record in."""
         if record.key == WATERMARK_KEY:
             return
-        key = _digest(record.key or b"")
+        key = digest(record.key or b"")
         version = _version(record.value)
         before = self.last.get(key)
-        highest = int.from_bytes(before[_DIGEST_BYTES:], "big") if before else 0
+        highest = int.from_bytes(before[DIGEST_BYTES:], "big") if before else 0
         self.falling += version < highest
-        self.last[key] = _digest(record.value or b"") + max(version, highest).to_bytes(8, "big")
+        self.highest = max(self.highest, version)
+        self.last[key] = digest(record.value or b"") + max(version, highest).to_bytes(8, "big")
 
 
-async def _read(consumer: AIOKafkaConsumer, partition: TopicPartition) -> _Log:
+async def read(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Log:
     """Read a partition from its beginning to where it ends now, also what no transaction has committed."""
-    log_ = _Log({})
+    log_ = Log({})
     consumer.assign([partition])
     end = (await consumer.end_offsets([partition]))[partition]
     consumer.seek(partition, (await consumer.beginning_offsets([partition]))[partition])
@@ -166,5 +170,6 @@ def _version(value: bytes | None) -> int:
         return 0
 
 
-def _digest(data: bytes) -> bytes:
-    return blake2b(data, digest_size=_DIGEST_BYTES).digest()
+def digest(data: bytes) -> bytes:
+    """Digest of a key or a value, by which it is known again."""
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()

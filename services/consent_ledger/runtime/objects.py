@@ -64,6 +64,9 @@ class Objects:
             if self._local:
                 _kept(part)
             self._files.move(part, path)
+            if self._local:
+                # Until then the new name may be lost.
+                _kept(str(PurePosixPath(path).parent))
 
     def get(self, name: str) -> bytes | None:
         """Return a whole file, or None if there is none of that name."""

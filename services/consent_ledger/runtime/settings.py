@@ -50,7 +50,13 @@ class Settings(BaseSettings):
     campaign_retention: str = Field("P1Y", description="how long the answers to campaigns are kept, as P1Y or P90D")
 
     log_origin: str = Field("consent-ledger.local", description="name of the Merkle log, and of the key that signs it")
-    log_directory: Path | None = Field(None, description="where checkpoints are kept outside the database as well")
+    log_directory: str | None = Field(
+        None, description="directory, or s3://bucket/path?…, where the whole log is kept outside the database as well"
+    )
+    witnesses: dict[str, str] = Field(
+        default_factory=dict, description="JSON: verifier key of a witness of the log → its URL"
+    )
+    witness_quorum: int = Field(0, ge=0, description="how many witnesses must have signed a checkpoint that is shown")
     seal_seconds: float = Field(1.0, ge=0.01, le=3600, description="longest time an entry waits for a checkpoint")
     seal_max: int = Field(10_000, ge=1, le=1_000_000, description="entries per checkpoint")
 

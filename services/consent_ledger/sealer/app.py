@@ -6,7 +6,9 @@ ever. Before the first one the sealer looks at what is published, and refuses to
 
 import asyncio
 import logging
-from datetime import timedelta
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from prometheus_client import Counter, Gauge
@@ -17,9 +19,11 @@ from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.sealer.outside import Outside
-from consent_ledger.store import keys
+from consent_ledger.sealer.mirror import Mirror
+from consent_ledger.sealer.outside import Topic, contradiction, in_place, published
+from consent_ledger.sealer.witnesses import Witnesses
 from consent_ledger.store import log as tables
+from consent_ledger.store import origins
 from consent_ledger.store.log import Checkpoint, Slice
 
 log = logging.getLogger(__name__)
@@ -45,6 +49,7 @@ class Sealer:
     def __init__(self, settings: Settings, keks: KeyEncryptionKeys) -> None:
         self._settings = settings
         self._keks = keks
+        self._witnesses = Witnesses(settings.witnesses, settings.witness_quorum)
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
 
@@ -78,19 +83,29 @@ class Sealer:
 
     async def _own(self, connection: Connection, epoch: int) -> None:
         """Seal as the owner. Ends only by an exception; what was not published then is published by the next owner."""
-        key = LogKey(self._settings.log_origin, await keys.log_key(connection, self._keks))
-        topic = f"{self._settings.topic_prefix}checkpoints"
-        async with Outside(self._settings.kafka(), topic, key.origin, self._settings.log_directory) as outside:
+        settings = self._settings
+        key = await origins.signing(connection, self._keks, settings.log_origin)
+        async with Topic(settings, key.origin) as topic:
             last = await tables.last(connection)
-            for note in await outside.published():
-                await _compare(connection, key, note, last)
+            shown = await published(settings, key.origin, key.number)
+            for note in shown:
+                if (why := await contradiction(connection, key, note, last)) is not None:
+                    raise LogBehindError(why)
             edge = await _resume(connection, key, last)
+            mirror = Mirror(settings, topic, self._witnesses, number=key.number, shown=await self._in_place(key.number))
             if last is not None:
-                await outside.publish(last.note)
+                await topic.publish(last.note)
+                mirror.show(last)
             writing = _Writing(connection, epoch, self._lease, key, edge, last.heads if last else [])
-            await self._seal(writing, outside)
+            await _first_to_end(mirror.run(), self._seal(writing, topic, mirror))
 
-    async def _seal(self, writing: "_Writing", outside: Outside) -> None:
+    async def _in_place(self, number: int) -> int:
+        """Return the size of the checkpoint that stands in the place, which was found to be ours."""
+        place = self._settings.log_directory
+        notes = [] if place is None else await asyncio.to_thread(in_place, place, number)
+        return checkpoint.read(notes[0]).size if notes else 0
+
+    async def _seal(self, writing: "_Writing", topic: Topic, mirror: Mirror) -> None:
         loop = asyncio.get_running_loop()
         sealed_at = renewed_at = loop.time()
         while True:
@@ -99,13 +114,28 @@ class Sealer:
             waited = loop.time() - sealed_at
             if number >= self._settings.seal_max or (number and waited >= self._settings.seal_seconds):
                 sealed_at = renewed_at = loop.time()
-                await outside.publish(await writing.seal(ranges))
+                sealed = await writing.seal(ranges)
+                await topic.publish(sealed.note)
+                mirror.show(sealed)
                 SEALED.inc(number)
                 continue
             if loop.time() - renewed_at > self._settings.lease_seconds / 4:
                 renewed_at = loop.time()
                 await writing.renew()
             await asyncio.sleep(min(_ASK_SECONDS, self._settings.seal_seconds))
+
+
+async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all together until one ends, and end the others; raises what it raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Writing:
@@ -132,8 +162,8 @@ class _Writing:
             return ranges
         return [one._replace(end=min(one.end, one.first + share)) for one in ranges]
 
-    async def seal(self, ranges: list[Slice]) -> bytes:
-        """Commit the next checkpoint and return its note."""
+    async def seal(self, ranges: list[Slice]) -> Checkpoint:
+        """Commit the next checkpoint and return it."""
         heads = self._heads + [0] * (max(one.shard for one in ranges) + 1 - len(self._heads))
         for one in ranges:
             heads[one.shard] = one.end
@@ -146,7 +176,7 @@ class _Writing:
             await tables.add(self._connection, tiles, leaves, self._edge.size, heads, root, note)
         self._heads = heads
         SIZE.set(self._edge.size)
-        return note
+        return Checkpoint(self._edge.size, heads, root, note, datetime.now(UTC))
 
 
 async def _resume(connection: Connection, key: LogKey, last: Checkpoint | None) -> Edge:
@@ -159,16 +189,3 @@ async def _resume(connection: Connection, key: LogKey, last: Checkpoint | None) 
     if edge.root() != last.root:
         raise tables.LogDamagedError("leaves or tiles are not what the newest checkpoint was made of")
     return edge
-
-
-async def _compare(connection: Connection, key: LogKey, note: bytes, last: Checkpoint | None) -> None:
-    """Raise `LogBehindError` unless what is published is one of our checkpoints."""
-    if not key.has_signed(note):
-        raise LogBehindError(f"what is published is no checkpoint of {key.origin}")
-    head = checkpoint.read(note)
-    size = last.size if last else 0
-    if head.size > size:
-        raise LogBehindError(f"a checkpoint of {head.size} entries is published, and the database has one of {size}")
-    ours = await tables.at(connection, head.size)
-    if ours is None or ours.root != head.root:
-        raise LogBehindError(f"another root was published for {head.size} entries than the database has")

@@ -1,32 +1,34 @@
-"""Where checkpoints are published outside the database: a compacted topic, and a directory if one is set.
+"""What stands of the log outside the database: checkpoints on a compacted topic, and all of it in a place that is set.
 
-What stands there is out of reach of who can change the database, so a log that was set back shows.
+It is out of reach of who can change the database, so a log that was set back shows.
 """
 
 import asyncio
-import os
-from pathlib import Path
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from consent_ledger.domain import checkpoint
+from consent_ledger.runtime.logkey import LogKey
+from consent_ledger.runtime.objects import Objects
+from consent_ledger.runtime.postgres import Connection
+from consent_ledger.runtime.settings import Settings
+from consent_ledger.store import log
+from consent_ledger.store.log import Checkpoint
 
-_FILE: Final = "checkpoint"
+CHECKPOINT: Final = "checkpoint"
 _READ_SECONDS: Final = 30.0
 _SEND_SECONDS: Final = 8.0
 _AT_ONCE_MS: Final = 200
 
 
-class Outside:
-    """Publishes checkpoints, and tells which one was published last."""
+class Topic:
+    """Publishes checkpoints on the topic, under the log's origin as key."""
 
-    def __init__(self, kafka: dict[str, Any], topic: str, origin: str, directory: Path | None) -> None:
-        self._kafka = kafka
-        self._topic = topic
+    def __init__(self, settings: Settings, origin: str) -> None:
+        self._topic = topic_of(settings)
         self._key = origin.encode()
-        self._directory = directory
-        self._producer = AIOKafkaProducer(**kafka, enable_idempotence=True, acks="all")
+        self._producer = AIOKafkaProducer(**settings.kafka(), enable_idempotence=True, acks="all")
 
     async def __aenter__(self) -> Self:
         await self._producer.start()
@@ -36,21 +38,31 @@ class Outside:
         await self._producer.stop()
 
     async def publish(self, note: bytes) -> None:
-        """Put a checkpoint in every place, each of them whole or not at all."""
+        """Send a checkpoint. Raises aiokafka's `KafkaError` or `TimeoutError`."""
         async with asyncio.timeout(_SEND_SECONDS):
             await self._producer.send_and_wait(self._topic, note, self._key, partition=0)
-        if self._directory is not None:
-            await asyncio.to_thread(_write, self._directory, note)
 
-    async def published(self) -> list[bytes]:
-        """Return the newest checkpoint of every place that has one.
 
-        Raises aiokafka's `KafkaError` or `TimeoutError` when Kafka cannot be read: what is not known is not absent.
-        """
-        notes = await newest(self._kafka, self._topic, self._key)
-        if self._directory is not None:
-            notes += await asyncio.to_thread(in_directory, self._directory)
-        return notes
+def topic_of(settings: Settings) -> str:
+    """Name the topic of checkpoints."""
+    return f"{settings.topic_prefix}checkpoints"
+
+
+def folder_of(number: int) -> str:
+    """Name the folder of a place in which an installation's log stands: the first has the place to itself."""
+    return "" if number == 1 else f"{number}/"
+
+
+async def published(settings: Settings, origin: str, number: int) -> list[bytes]:
+    """Return the newest checkpoint of every place that has one of this log.
+
+    Raises aiokafka's `KafkaError`, `TimeoutError` or `ObjectsError` when a place cannot be read: what is not known is
+    not absent.
+    """
+    notes = await newest(settings.kafka(), topic_of(settings), origin.encode())
+    if settings.log_directory is not None:
+        notes += await asyncio.to_thread(in_place, settings.log_directory, number)
+    return notes
 
 
 async def newest(kafka: dict[str, Any], topic: str, key: bytes) -> list[bytes]:
@@ -74,22 +86,21 @@ def _size(note: bytes) -> int:
         return 1 << 63
 
 
-def in_directory(directory: Path) -> list[bytes]:
-    """Return the checkpoint of a directory, in a list that is empty if there is none."""
-    path = directory / _FILE
-    return [path.read_bytes()] if path.exists() else []
+def in_place(place: str, number: int) -> list[bytes]:
+    """Return the checkpoint that a place shows of a log, in a list that is empty if there is none. Blocks."""
+    note = Objects(place).get(f"{folder_of(number)}{CHECKPOINT}")
+    return [] if note is None else [note]
 
 
-def _write(directory: Path, note: bytes) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    fresh = directory / f".{_FILE}.new"
-    with fresh.open("wb") as file:
-        file.write(note)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(directory / _FILE)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+async def contradiction(connection: Connection, key: LogKey, note: bytes, last: Checkpoint | None) -> str | None:
+    """Say why a published checkpoint is none that the database has made; None where it is one."""
+    if not key.has_signed(note):
+        return f"what is published is no checkpoint of {key.origin}"
+    head = checkpoint.read(note)
+    size = last.size if last else 0
+    if head.size > size:
+        return f"a checkpoint of {head.size} entries is published, and the database has one of {size}"
+    ours = await log.at(connection, head.size)
+    if ours is None or ours.root != head.root:
+        return f"another root was published for {head.size} entries than the database has"
+    return None

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
+from consent_ledger.store.ledger import Claim, LastRecord
 
 _SQL = statements.load(__file__)
 
@@ -70,6 +71,17 @@ class RelayState(NamedTuple):
     unsent: int
 
 
+class HeadOfLog(NamedTuple):
+    """The log: `size` of its newest checkpoint, sealed so long ago (None: never), of the `entries` of the ledger."""
+
+    owner: str
+    epoch: int
+    lease_seconds: float
+    size: int
+    sealed_seconds_ago: float | None
+    entries: int
+
+
 class QuarantineCount(NamedTuple):
     """Records in quarantine for one reason; `suppressing` of them have an entry all the same.
 
@@ -108,6 +120,23 @@ async def relay_states(connection: Connection) -> list[RelayState]:
     return [RelayState(*row) for row in await connection.fetch(_SQL["relay"])]
 
 
+async def log_state(connection: Connection) -> HeadOfLog:
+    """Return how the log stands."""
+    row = await connection.fetchrow(_SQL["log"])
+    assert row is not None  # noqa: S101 - seal_head has one row
+    return HeadOfLog(*row)
+
+
 async def quarantine_counts(connection: Connection) -> list[QuarantineCount]:
     """Count the records in quarantine by reason, the most frequent first."""
     return [QuarantineCount(*row) for row in await connection.fetch(_SQL["quarantine"])]
+
+
+async def places(connection: Connection) -> dict[int, Claim]:
+    """Return by shard where the ledger stopped reading, and what it read last; nobody owns it by that."""
+    found = {}
+    for row in await connection.fetch(_SQL["places"]):
+        shard, next_offset, offset, timestamp, digest = row
+        last = None if offset is None else LastRecord(offset=offset, timestamp=timestamp, digest=digest)
+        found[shard] = Claim(epoch=0, next_offset=next_offset, last=last)
+    return found

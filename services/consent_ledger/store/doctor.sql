@@ -34,3 +34,14 @@ SELECT q.reason, count(*) AS records, count(q.pos) AS suppressing, max(q.recorde
   FROM quarantine q
   LEFT JOIN (SELECT DISTINCT shard, k_offset FROM quarantine_resolution) r USING (shard, k_offset)
  GROUP BY q.reason ORDER BY records DESC, q.reason;
+
+-- name: places
+SELECT shard, next_offset, last_offset, last_timestamp, last_digest FROM shard_head ORDER BY shard;
+
+-- name: log
+SELECT h.owner, h.epoch, extract(epoch FROM h.lease_until - clock_timestamp())::float8 AS lease_seconds,
+       (SELECT coalesce(max(tree_size), 0) FROM checkpoint) AS size,
+       (SELECT extract(epoch FROM clock_timestamp() - sealed_at)::float8
+          FROM checkpoint ORDER BY tree_size DESC LIMIT 1) AS sealed_seconds_ago,
+       (SELECT coalesce(sum(next_pos), 0)::bigint FROM shard_head) AS entries
+  FROM seal_head h;

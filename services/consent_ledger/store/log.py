@@ -32,6 +32,16 @@ class Checkpoint(NamedTuple):
     sealed_at: datetime
 
 
+class Witness(NamedTuple):
+    """How a witness stood when it was last asked. `size`: of the largest tree it has signed; `problem` None: none."""
+
+    name: str
+    size: int
+    signed_at: datetime | None
+    problem: str | None
+    asked_at: datetime
+
+
 class Slice(NamedTuple):
     """Neighbouring leaves of one shard: those of positions from `first` up to `end`, the first at index `start`."""
 
@@ -120,9 +130,39 @@ async def last(connection: Connection) -> Checkpoint | None:
     return Checkpoint(*row) if row else None
 
 
+async def shown(connection: Connection, *, cosigned: bool) -> Checkpoint | None:
+    """Return the newest checkpoint that is shown, with its cosignatures; None before the first.
+
+    With `cosigned` only those count that as many witnesses have signed as are asked for.
+    """
+    row = await connection.fetchrow(_SQL["shown_cosigned" if cosigned else "shown"])
+    return Checkpoint(*row) if row else None
+
+
+async def add_cosigned(connection: Connection, size: int, note: bytes) -> None:
+    """Keep a checkpoint with the signatures of its witnesses."""
+    await connection.execute(_SQL["add_cosigned"], size, note)
+
+
+async def heard(connection: Connection, witness: str, size: int | None, problem: str | None) -> None:
+    """Note what came of asking a witness: the size of the tree that it has signed, or a problem."""
+    await connection.execute(_SQL["heard"], witness, size, problem)
+
+
+async def witnesses(connection: Connection) -> list[Witness]:
+    """Return how all witnesses stood that were ever asked."""
+    return [Witness(*row) for row in await connection.fetch(_SQL["witnesses"])]
+
+
 async def at(connection: Connection, size: int) -> Checkpoint | None:
     """Return the checkpoint of a size; None where there is none of just that size."""
     row = await connection.fetchrow(_SQL["at"], size)
+    return Checkpoint(*row) if row else None
+
+
+async def after(connection: Connection, size: int) -> Checkpoint | None:
+    """Return the first checkpoint that is larger than a size."""
+    row = await connection.fetchrow(_SQL["after"], size)
     return Checkpoint(*row) if row else None
 
 

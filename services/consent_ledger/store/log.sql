@@ -34,11 +34,35 @@ INSERT INTO checkpoint (tree_size, heads, root, leaves, note) VALUES ($1, $2, $3
 -- name: last
 SELECT tree_size, heads, root, note, sealed_at FROM checkpoint ORDER BY tree_size DESC LIMIT 1;
 
+-- name: shown
+SELECT c.tree_size, c.heads, c.root, coalesce(s.note, c.note) AS note, c.sealed_at
+  FROM checkpoint c LEFT JOIN cosigned s USING (tree_size) ORDER BY c.tree_size DESC LIMIT 1;
+
+-- name: shown_cosigned
+SELECT c.tree_size, c.heads, c.root, s.note, c.sealed_at
+  FROM cosigned s JOIN checkpoint c USING (tree_size) ORDER BY s.tree_size DESC LIMIT 1;
+
+-- name: add_cosigned
+INSERT INTO cosigned (tree_size, note) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: heard
+INSERT INTO witness AS w (name, size, signed_at, problem)
+VALUES ($1, coalesce($2, 0), CASE WHEN $2::bigint IS NOT NULL THEN clock_timestamp() END, $3)
+ON CONFLICT (name) DO UPDATE
+   SET size = greatest(w.size, excluded.size), signed_at = coalesce(excluded.signed_at, w.signed_at),
+       problem = excluded.problem, asked_at = clock_timestamp();
+
+-- name: witnesses
+SELECT name, size, signed_at, problem, asked_at FROM witness ORDER BY name;
+
 -- name: at
 SELECT tree_size, heads, root, note, sealed_at FROM checkpoint WHERE tree_size = $1;
 
 -- name: before
 SELECT tree_size, heads, root, note, sealed_at FROM checkpoint WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1;
+
+-- name: after
+SELECT tree_size, heads, root, note, sealed_at FROM checkpoint WHERE tree_size > $1 ORDER BY tree_size LIMIT 1;
 
 -- name: adding
 -- The checkpoints that added the leaves from $1 up to $2.

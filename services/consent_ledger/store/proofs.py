@@ -4,7 +4,7 @@ import base64
 import json
 
 from consent_ledger.domain import merkle, tiles
-from consent_ledger.domain.merkle import TILE_WIDTH
+from consent_ledger.domain.merkle import TILE_WIDTH, Range
 from consent_ledger.domain.tiles import Resource
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import log
@@ -13,12 +13,12 @@ from consent_ledger.store.log import Checkpoint, Entry
 _HEADER = "c2sp.org/tlog-proof@v1"
 
 
-async def proof(connection: Connection, shard: int, position: int) -> bytes | None:
-    """Prove one entry in the newest checkpoint (C2SP tlog-proof); None while it is not sealed, or not there.
+async def proof(connection: Connection, shard: int, position: int, *, cosigned: bool = False) -> bytes | None:
+    """Prove one entry in the newest checkpoint that is shown (C2SP tlog-proof); None while it is in none, or not there.
 
     The extra data of the file are the content of the leaf and the body to which it commits.
     """
-    last = await log.last(connection)
+    last = await log.shown(connection, cosigned=cosigned)
     at = await log.index_of(connection, shard, position)
     if last is None or at is None or at >= last.size:
         return None
@@ -28,9 +28,17 @@ async def proof(connection: Connection, shard: int, position: int) -> bytes | No
 
 async def inclusion(connection: Connection, at: int, checkpoint: Checkpoint) -> list[bytes]:
     """Return the hashes that prove a leaf in a checkpoint, from its sibling upwards."""
-    path = merkle.inclusion(at, checkpoint.size)
-    places = {place: await log.tile(connection, place, checkpoint.size) for place in merkle.tiles_of(path)}
-    return [merkle.range_root(one, {place: hashes or b"" for place, hashes in places.items()}) for one in path]
+    return await _roots(connection, merkle.inclusion(at, checkpoint.size), checkpoint.size)
+
+
+async def consistency(connection: Connection, old: int, new: int) -> list[bytes]:
+    """Return the hashes that prove the tree of one size the beginning of another's; none where that is plain."""
+    return [] if old in (0, new) else await _roots(connection, merkle.consistency(old, new), new)
+
+
+async def _roots(connection: Connection, ranges: list[Range], size: int) -> list[bytes]:
+    places = {place: await log.tile(connection, place, size) for place in merkle.tiles_of(ranges)}
+    return [merkle.range_root(one, {place: hashes or b"" for place, hashes in places.items()}) for one in ranges]
 
 
 def _written(entry: Entry, at: int, path: list[bytes], checkpoint: Checkpoint) -> bytes:

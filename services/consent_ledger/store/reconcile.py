@@ -33,3 +33,14 @@ async def rows(connection: Connection, q: int) -> AsyncIterator[list[Row]]:
 async def request(connection: Connection, q: int, hashes: Collection[bytes]) -> None:
     """Ask the partition's owner to send the records of these addresses again."""
     await connection.execute(_SQL["request"], q, list(hashes))
+
+
+async def raise_to(connection: Connection, seq: int) -> int:
+    """Let all further versions of the view be higher than `seq`; as the viewer. Returns the newest version then."""
+    raised: int = await connection.fetchval(_SQL["raise"], seq)
+    return raised
+
+
+async def lift(connection: Connection, hashes: Collection[bytes]) -> None:
+    """Give rows of the view new versions, so that they are published as they are; as the viewer."""
+    await connection.execute(_SQL["lift"], list(hashes))

@@ -43,6 +43,12 @@ class VerifierKey:
             raise ProofError("this is no Ed25519 verifier key, or it was mistyped")
         return cls(name, expected, kind == _COSIGNATURE, Ed25519PublicKey.from_public_bytes(raw[1:]))
 
+    def of(self, name: str) -> Self:
+        """Return the same key under another name, as another log's."""
+        public = self.public.public_bytes_raw()
+        id_ = hashlib.sha256(name.encode() + b"\n" + bytes([_ED25519]) + public).digest()[:_KEY_ID_BYTES]
+        return type(self)(name, id_, False, self.public)  # noqa: FBT003 - a log's
+
     def check(self, text: bytes, signature: bytes) -> None:
         """Check a signature, without its key id, over the text of a note. Raises `ProofError`."""
         if self.is_witness:
@@ -55,12 +61,13 @@ class VerifierKey:
 
 
 class Checkpoint(NamedTuple):
-    """The head of a log, signed by all of `signers`."""
+    """The head of a log, signed by all of `signers`. `says`: further lines of its text."""
 
     origin: str
     size: int
     root: bytes
     signers: tuple[str, ...]
+    says: tuple[str, ...] = ()
 
 
 def open_note(note: bytes, keys: Iterable[VerifierKey]) -> tuple[bytes, tuple[str, ...]]:
@@ -108,8 +115,8 @@ def open_checkpoint(
     if len(signers) - 1 < quorum:
         raise ProofError(f"{len(signers) - 1} witnesses have signed this checkpoint, and {quorum} are asked for")
     try:
-        origin, size, root, *_ = text.decode().split("\n")
-        checkpoint = Checkpoint(origin, int(size), base64.b64decode(root, validate=True), signers)
+        origin, size, root, *says, _ = text.decode().split("\n")
+        checkpoint = Checkpoint(origin, int(size), base64.b64decode(root, validate=True), signers, tuple(says))
     except (ValueError, binascii.Error):
         raise ProofError("this is no checkpoint") from None
     if str(checkpoint.size) != size or checkpoint.size < 0 or len(checkpoint.root) != _KEY_BYTES:

@@ -32,14 +32,20 @@ class Bundle(NamedTuple):
     leaves: Sequence[bytes]
 
 
-def check_url(url: str, key: VerifierKey, older: Iterable[Checkpoint] = ()) -> Checked:
+def check_url(
+    url: str,
+    key: VerifierKey,
+    older: Iterable[Checkpoint] = (),
+    witnesses: Iterable[VerifierKey] = (),
+    quorum: int = 0,
+) -> Checked:
     """Check the log under a URL. Raises `ProofError`, and httpx's `HTTPError` where something cannot be fetched."""
     with httpx.Client(base_url=url.rstrip("/") + "/", timeout=_TIMEOUT_SECONDS) as client:
 
         def fetch(path: str) -> bytes:
             return client.get(path).raise_for_status().content
 
-        checkpoint = open_checkpoint(fetch("checkpoint"), key)
+        checkpoint = open_checkpoint(fetch("checkpoint"), key, witnesses, quorum)
         return check_bundles(_bundles(checkpoint.size, fetch), checkpoint, older)
 
 
