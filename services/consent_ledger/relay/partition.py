@@ -1,4 +1,4 @@
-"""Publishes one partition of the suppressions topic, from take-over to loss.
+"""Publishes one partition of the topics of suppressions and of changes, from take-over to loss.
 
 Take-over is the epoch, then the broker's fence, and only then the place to go on from: what a predecessor still sends
 is refused before anything is read. The place moves only behind a commit, so everything after it is sent again, always
@@ -21,7 +21,7 @@ from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import relay
 from consent_ledger.store.relay import Horizon, Snapshot
 
-PUBLISHED = Counter("consent_published_total", "Records sent to the suppressions topic", ["what"])
+PUBLISHED = Counter("consent_published_total", "Records sent to the topics of suppressions and of changes", ["what"])
 COMMITTED = Counter("consent_relay_transactions_total", "Transactions committed on the suppressions topic")
 DELAY = Histogram(
     "consent_publish_delay_seconds",
@@ -30,9 +30,11 @@ DELAY = Histogram(
 )
 
 SUPPRESSIONS: Final = "suppressions"
+CHANGES: Final = "changes"
 
 _SETTLE_SECONDS: Final = 1.0
 _MARK_SECONDS: Final = 0.2
+_HURRY_SECONDS: Final = 0.1
 
 
 async def take_over(
@@ -80,6 +82,8 @@ class Partition:
         self._records = records
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._settle_seconds = min(_SETTLE_SECONDS, settings.lease_seconds / 4)
+        self._changes = f"{settings.topic_prefix}{CHANGES}"
+        self._told = 0
         self._settled = cursor
         self._settle_at = _now() + self._settle_seconds
         # The horizon to be stated next, kept until it is reached: under load the newest is always a little ahead.
@@ -120,17 +124,31 @@ class Partition:
         self._marked, self._held, self._mark_at = self._held, None, _now() + _MARK_SECONDS
 
     async def settle(self, resent: Sequence[int] = ()) -> None:
-        """Commit what was sent, then move the place behind it and lengthen the lease."""
+        """Commit what was sent, then move the place behind it and lengthen the lease.
+
+        What is told of persons goes into the same transaction; that nobody waits for it is why it comes last.
+        """
+        more = await self._tell()
         if await self.producer.commit():
             COMMITTED.inc()
         now = await relay.settle(
             self._connection, self.q, self.epoch, places=(self._settled, self.sent), resent=resent, lease=self._lease,
-            instant=self.instant,
+            instant=self.instant, told=self._told,
         )  # fmt: skip
         if self.instant is not None:
             DELAY.observe((now - self.instant).total_seconds())
         self._settled = self.sent
-        self._settle_at = _now() + self._settle_seconds
+        self._settle_at = _now() + (_HURRY_SECONDS if more else self._settle_seconds)
+
+    async def _tell(self) -> bool:
+        """Send the next of what is told of persons; return whether there may be more."""
+        found = await relay.told(self._connection, self.q, self.epoch, self._told)
+        if not found:
+            return False
+        await self.producer.send(await self._records.tell(self._connection, found), topic=self._changes)
+        PUBLISHED.labels("change").inc(len(found))
+        self._told = found[-1].id
+        return len(found) == relay.SNAPSHOT_ROWS
 
     async def rest(self) -> None:
         """Wait until there is something to do: woken for it, or because time has come to settle."""

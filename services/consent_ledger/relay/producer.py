@@ -47,13 +47,14 @@ class FencedProducer:
             await self._producer.start()
             await self._producer.begin_transaction()
 
-    async def send(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send keys and values and wait until Kafka has them all.
+    async def send(self, messages: Iterable[tuple[bytes, bytes]], *, topic: str | None = None) -> None:
+        """Send keys and values, to this partition of its own topic or of another, and wait until Kafka has them all.
 
         Raises `KafkaError`, above all `ProducerFenced`, or `TimeoutError`; then any number of them may have arrived.
         """
         async with asyncio.timeout(_ANSWER_SECONDS):
-            await put(self._producer, self._topic, self._partition, ((key, value, ()) for key, value in messages))
+            keyed = ((key, value, ()) for key, value in messages)
+            await put(self._producer, topic or self._topic, self._partition, keyed)
         self._sent = True
 
     async def commit(self) -> bool:

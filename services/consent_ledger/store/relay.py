@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from consent_ledger.runtime import postgres
 from consent_ledger.runtime.postgres import Connection
@@ -51,6 +52,29 @@ class Snapshot(NamedTuple):
     last: int | None
     full: bool
     resends: list[int]
+
+
+class Entry(NamedTuple):
+    """An entry as the ledger has it, without what is personal."""
+
+    event_id: UUID
+    shard: int
+    pos: int
+    type: str
+    occurred_at: datetime
+    recorded_at: datetime
+    body: bytes
+
+
+class Told(NamedTuple):
+    """What is to be told of a person at a controller. `id` orders it; `rows` are those that have changed, as now."""
+
+    id: int
+    controller: str
+    dossier: int
+    merged_from: list[int]
+    entry: Entry | None
+    rows: list[Row]
 
 
 class Quarantined(NamedTuple):
@@ -132,15 +156,37 @@ async def settle(
     resent: Sequence[int],
     lease: timedelta,
     instant: datetime | None,
+    told: int = 0,
 ) -> datetime:
     """Move the cursor from the first of `places` to the second and forget what is published; return the time.
 
-    `instant`: of the last watermark that readers can see. Raises `FencedError`.
+    `instant`: of the last watermark that readers can see; `told`: up to where persons are. Raises `FencedError`.
     """
-    now: datetime | None = await connection.fetchval(_SQL["settle"], q, epoch, *places, resent, lease, instant)
+    now: datetime | None = await connection.fetchval(_SQL["settle"], q, epoch, *places, resent, lease, instant, told)
     if now is None:
         raise FencedError
     return now
+
+
+async def told(connection: Connection, q: int, epoch: int, after: int) -> list[Told]:
+    """Return the next of what is to be told on a partition, `SNAPSHOT_ROWS` at most; nothing without the epoch."""
+    found = await connection.fetch(_SQL["told"], q, epoch, after)
+    changed = {row["id"]: _parted(row["hashes"]) for row in found}
+    stored = await connection.fetch(_SQL["rows"], [hash_ for hashes in changed.values() for hash_ in hashes])
+    rows = {row["hash"]: Row(*row, None) for row in stored}
+    return [
+        Told(
+            row["id"], row["controller"], row["dossier"], row["merged_from"],
+            None if row["event_id"] is None else Entry(*row[5:]),
+            # Retention may have taken a row out since.
+            [rows[hash_] for hash_ in changed[row["id"]] if hash_ in rows],
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+def _parted(hashes: bytes) -> list[bytes]:
+    return [hashes[first : first + 32] for first in range(0, len(hashes), 32)]
 
 
 async def unpublished(connection: Connection) -> list[Quarantined]:

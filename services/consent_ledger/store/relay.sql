@@ -52,6 +52,8 @@ WITH before AS (
     DELETE FROM outbox o USING mine WHERE o.q = mine.q AND o.seq > $3 AND o.seq <= $4
 ), resent AS (
     DELETE FROM resend r USING mine WHERE r.q = mine.q AND r.id = ANY($5::bigint[])
+), told AS (
+    DELETE FROM told t USING mine WHERE t.q = mine.q AND t.id <= $8
 ), late AS (
     INSERT INTO publish_delay AS p (q, minute, worst)
     SELECT mine.q, d.minute, d.worst
@@ -59,6 +61,20 @@ WITH before AS (
     ON CONFLICT (minute, q) DO UPDATE SET worst = greatest(p.worst, excluded.worst)
 )
 SELECT clock_timestamp() FROM mine;
+
+-- name: told
+-- What is to be told of persons, the oldest first; nothing when the epoch is gone.
+SELECT t.id, t.controller, t.dossier, t.merged_from, t.hashes,
+       l.event_id, l.shard, l.pos, l.type, l.occurred_at, l.recorded_at, l.body
+  FROM relay_head h
+ CROSS JOIN LATERAL (SELECT * FROM told t WHERE t.q = h.q AND t.id > $3 ORDER BY t.id LIMIT 1000) t
+  LEFT JOIN ledger l ON l.shard = t.shard AND l.pos = t.pos
+ WHERE h.q = $1 AND h.epoch = $2
+ ORDER BY t.id;
+
+-- name: rows
+SELECT hash, controller, type, seq, register_version, shard, pos, recorded_at, decisions
+  FROM view WHERE hash = ANY($1::bytea[]);
 
 -- name: unpublished
 -- Commits of one shard follow each other, so no offset behind its cursor can appear later.

@@ -67,6 +67,21 @@ class Row(NamedTuple):
     decisions: bytes
 
 
+class Told(NamedTuple):
+    """What is told of a person at one controller: an entry, None when there is none, and the rows that changed.
+
+    `merged_from`: dossiers that are no more, as PostgreSQL writes an array. `hashes`: keys of rows, joined.
+    """
+
+    q: int
+    controller: str
+    dossier: int
+    shard: int | None
+    pos: int | None
+    merged_from: str
+    hashes: bytes
+
+
 class StoredRow(NamedTuple):
     """A row as it is before a fold, as far as a fold needs it."""
 
@@ -132,6 +147,7 @@ class Changes:
     dossiers: dict[int, tuple[str, bytes, datetime | None]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     waiting: list[tuple[UUID, int, int]] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
 
 
 class Load(NamedTuple):
@@ -306,6 +322,7 @@ async def put(connection: Connection, head: Head, changes: Changes, lease: timed
         *_columns([(id_, *dossier) for id_, dossier in sorted(changes.dossiers.items())], 4),
         *_columns(sorted(changes.rows), len(Row._fields)),
         *_columns(changes.waiting, 3),
+        *_columns(changes.told, len(Told._fields)),
     )  # fmt: skip
     if done != "UPDATE 1":
         raise FencedError

@@ -136,6 +136,12 @@ WITH idents AS (
 ), waiting AS (
     INSERT INTO waiting (ref_id, shard, pos)
     SELECT * FROM unnest($26::uuid[], $27::int[], $28::bigint[]) ON CONFLICT DO NOTHING
+), told AS (
+    INSERT INTO told (q, controller, dossier, shard, pos, merged_from, hashes)
+    SELECT q, controller, dossier, shard, pos, merged_from::bigint[], hashes
+      FROM unnest($29::smallint[], $30::text[], $31::bigint[], $32::int[], $33::bigint[], $34::text[], $35::bytea[])
+           WITH ORDINALITY AS t (q, controller, dossier, shard, pos, merged_from, hashes, n)
+     ORDER BY n
 )
 UPDATE view_head
    SET applied = $2, seq = $3, next_dossier = $4, register_version = $5, sweep_controllers = $6, sweep_from = $7,

@@ -15,12 +15,13 @@ from consent_ledger.domain import suppression
 from consent_ledger.domain.durations import moment
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.leaf import micros
+from consent_ledger.domain.published import change_key
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import view
-from consent_ledger.store.view import Changes, Head, Known, Place, Row, StoredDossier, StoredRow
+from consent_ledger.store.view import Changes, Head, Known, Place, Row, StoredDossier, StoredRow, Told
 from consent_ledger.viewer.calls import Calls
 
 OVERSIZED = Counter("consent_oversized_dossiers_total", "Folds of a dossier with too many facts, which answers no")
@@ -42,8 +43,8 @@ class _Open:
 
     controller: str
     facts: list[Fact] = field(default_factory=list)
-    # The entry that came last in this fold; None when only time or the register moved.
-    changed_by: tuple[int, int, datetime] | None = None
+    # The entries that came in this fold, in order; none when only time or the register moved.
+    arrived: list[tuple[int, int, datetime]] = field(default_factory=list)
 
 
 class Folder:
@@ -82,10 +83,24 @@ class Folder:
         for id_, dossier in opened.items():
             if forgotten:
                 dossier.facts = [one for one in dossier.facts if (dossier.controller, one.place) not in forgotten]
+            first = len(changes.rows)
             due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
+            changes.told += self._tell(id_, dossier, grouping.absorbed_by(id_), changes.rows[first:])
             due_at = None if due is None else moment(due)
             changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
         return changes
+
+    def _tell(self, id_: int, dossier: _Open, absorbed: Sequence[int], rows: Sequence[Row]) -> list[Told]:
+        """Say what is told of a dossier: each entry, and of the last one what all of them have changed."""
+        places = list(dict.fromkeys((shard, pos) for shard, pos, _ in dossier.arrived))
+        if not (places or absorbed or rows):
+            return []
+        q = partition_of(change_key(dossier.controller, id_), self._partitions)
+        told = [Told(q, dossier.controller, id_, shard, pos, "{}", b"") for shard, pos in places[:-1]]
+        shard_, pos_ = places[-1] if places else (None, None)
+        merged_from = f"{{{','.join(map(str, absorbed))}}}"
+        hashes = b"".join([row.hash for row in rows])
+        return [*told, Told(q, dossier.controller, id_, shard_, pos_, merged_from, hashes)]
 
     def _decide(
         self,
@@ -114,7 +129,9 @@ class Folder:
             needed = self._needs.get(dossier.controller, 0)
             if stored and stored.decisions == own and stored.register_version >= needed:
                 continue
-            shard, pos, recorded_at = dossier.changed_by or (stored.shard, stored.pos, stored.recorded_at)  # type: ignore[union-attr]
+            shard, pos, recorded_at = (
+                dossier.arrived[-1] if dossier.arrived else (stored.shard, stored.pos, stored.recorded_at)  # type: ignore[union-attr]
+            )
             head.seq += 1
             q = (
                 stored.q
@@ -138,7 +155,7 @@ def _open(
         dossier_ = opened.setdefault(grouping.survivor(home_id), _Open(arrival.controller))
         fact = arrival.fact
         dossier_.facts.append(fact)
-        dossier_.changed_by = (fact.shard, fact.pos, moment(fact.recorded))
+        dossier_.arrived.append((fact.shard, fact.pos, moment(fact.recorded)))
     for dossier_ in opened.values():
         dossier_.facts = _in_order(dossier_.facts)
     return opened
@@ -192,3 +209,7 @@ class _Grouping:
     def merged(self) -> dict[int, int]:
         """Stored dossiers that are no more, with the one that took them in."""
         return {id_: self.survivor(id_) for id_ in self._parent if id_ in self.stored}
+
+    def absorbed_by(self, id_: int) -> list[int]:
+        """Stored dossiers that one has taken in."""
+        return sorted(one for one in self._parent if one in self.stored and self.survivor(one) == id_)
