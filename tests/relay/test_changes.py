@@ -4,7 +4,7 @@ Seen to fail:
 - an entry that changes nothing left out; only the last of several that came at once told; the same told twice;
 - `merged_from` left out, or with dossiers that nobody was ever told of;
 - the controllers of an entry, its subject or its whole body told;
-- rows forgotten before the commit, or not at all; sent by who no longer owns the partition.
+- rows forgotten before the commit, or not at all; the same sent again at each commit.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable

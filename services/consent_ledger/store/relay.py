@@ -173,7 +173,7 @@ async def told(connection: Connection, q: int, epoch: int, after: int) -> list[T
     found = await connection.fetch(_SQL["told"], q, epoch, after)
     changed = {row["id"]: _parted(row["hashes"]) for row in found}
     stored = await connection.fetch(_SQL["rows"], [hash_ for hashes in changed.values() for hash_ in hashes])
-    rows = {row["hash"]: Row(*row, None) for row in stored}
+    rows = {row["hash"]: Row._make([*row, None]) for row in stored}
     return [
         Told(
             row["id"], row["controller"], row["dossier"], row["merged_from"],
