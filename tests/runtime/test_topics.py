@@ -55,6 +55,7 @@ async def test_apply_makes_every_topic_and_has_then_nothing_to_do(kafka: str, to
         (f"{topic_prefix}control", None, "1"),
         (f"{topic_prefix}rejected", None, "3"),
         (f"{topic_prefix}suppressions", None, "3"),
+        (f"{topic_prefix}changes", None, "3"),
         (f"{topic_prefix}acks", None, "1"),
         (f"{topic_prefix}checkpoints", None, "1"),
     }
@@ -67,7 +68,7 @@ async def test_topics_that_are_missing_stop_a_service_and_are_not_made_by_lookin
 ) -> None:
     missing = await check({"bootstrap_servers": kafka}, prefix=topic_prefix, partitions=3)
 
-    assert len(missing) == 6
+    assert len(missing) == 7
     assert all(difference.vital for difference in missing)
     assert str(missing[0]) == f"{topic_prefix}events: partitions is missing, wanted 3"
     assert not [topic for topic in await admin.list_topics() if topic.startswith(topic_prefix)]

@@ -6,6 +6,7 @@ import typer
 
 from consent_ledger.cli import (
     campaign,
+    connector,
     consumers,
     decide,
     demo,
@@ -74,6 +75,7 @@ app.add_typer(notice.app, name="notice")
 app.add_typer(log.app, name="log")
 app.add_typer(consumers.app, name="consumers")
 app.add_typer(postfix.app, name="postfix")
+app.add_typer(connector.app, name="connector")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(requests.app, name="requests")
 app.add_typer(retention.app, name="retention")

@@ -37,7 +37,7 @@ class TopicChangedError(Exception):
 
 
 class TopicMissingError(OSError):
-    """The suppressions topic does not exist (yet)."""
+    """The topic does not exist (yet)."""
 
 
 class Follower:
@@ -111,7 +111,7 @@ class Follower:
             await consumer.stop()
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        partitions = [TopicPartition(self._topic, number) for number in await self._partitions()]
+        partitions = [TopicPartition(self._topic, number) for number in await partitions_of(self._kafka, self._topic)]
         consumer.assign(partitions)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
@@ -136,19 +136,6 @@ class Follower:
             consumer.seek(partition, place.next_offset)
         return partitions
 
-    async def _partitions(self) -> list[int]:
-        admin = AIOKafkaAdminClient(**self._kafka)
-        try:
-            await admin.start()
-            # Asked by name, a broker may make the topic; so ask for all.
-            topics = await admin.describe_topics()
-        finally:
-            await admin.close()
-        numbers = [one["partition"] for found in topics if found["topic"] == self._topic for one in found["partitions"]]
-        if not numbers:
-            raise TopicMissingError(self._topic)
-        return sorted(numbers)
-
     def _apply(self, found: Mapping[TopicPartition, Sequence[ConsumerRecord]], positions: Sequence[int]) -> None:
         """Put what was read into the copy together with the places behind it."""
         if (self._path / DAMAGED).exists():
@@ -167,6 +154,21 @@ class Follower:
             places = writing.now.places
         if self._applied is not None:
             self._applied(places)
+
+
+async def partitions_of(kafka: Mapping[str, Any], topic: str) -> list[int]:
+    """Return the partitions of a topic. Raises `TopicMissingError`."""
+    admin = AIOKafkaAdminClient(**kafka)
+    try:
+        await admin.start()
+        # Asked by name, a broker may make the topic; so ask for all.
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    numbers = [one["partition"] for found in topics if found["topic"] == topic for one in found["partitions"]]
+    if not numbers:
+        raise TopicMissingError(topic)
+    return sorted(numbers)
 
 
 async def _knows_again(consumer: AIOKafkaConsumer, partition: TopicPartition, place: Place) -> bool:

@@ -1,7 +1,8 @@
-"""The shapes of what is published: the records of the suppressions topic, as a reader may rely on them."""
+"""The shapes of what is published: the records of the topics that the ledger writes, as a reader may rely on them."""
 
 from datetime import datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -77,3 +78,52 @@ class WatermarkRecord(Closed, frozen=True, kw_only=True):
     instant: datetime
     seq: Number
     epoch: Number
+
+
+class EntryTold(Closed, frozen=True, kw_only=True):
+    """An entry without what is personal in it. `purposes` or `channels` null: none were named.
+
+    `occurred_at` is what the source says; `recorded_at` orders what the ledger knew when.
+    """
+
+    id: UUID
+    shard: Number
+    position: Number
+    type: str
+    source: str
+    occurred_at: datetime
+    recorded_at: datetime
+    purposes: list[str] | None
+    channels: list[str] | None
+
+
+class AddressTold(Closed, frozen=True, kw_only=True):
+    """An address whose record has changed, as it is now: `version` and `decisions` are those of its record."""
+
+    type: Literal["email", "phone", "postal", "device", "customer_no", "account_id"]
+    hash: Hash
+    kid: str
+    version: Number
+    register: Number
+    decisions: Answers
+
+
+class ChangeRecord(Closed, frozen=True, kw_only=True):
+    """What the ledger has learnt of one person at one controller, and which decisions have changed by it.
+
+    `dossier` names the person at this controller until another takes it in, which says so by `merged_from`; the key is
+    `controller/dossier`. `entry` null: time, the register or retention has changed something. `seq` rises for each key;
+    a record may come twice. Of several entries that came at once, the last tells what all of them have changed.
+    """
+
+    controller: str
+    dossier: Number
+    merged_from: list[Number]
+    seq: Number
+    entry: EntryTold | None
+    addresses: list[AddressTold]
+
+
+def change_key(controller: str, dossier: int) -> bytes:
+    """Key of a person at a controller on the changes topic."""
+    return f"{controller}/{dossier}".encode()

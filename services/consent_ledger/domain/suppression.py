@@ -180,7 +180,7 @@ def expand(register: Register, controller: str, type: str, own: bytes) -> Answer
     return answers
 
 
-def _expand_written(register: Register, controller: str, type: str, own: bytes) -> dict[str, _Written]:
+def expand_written(register: Register, controller: str, type: str, own: bytes) -> dict[str, _Written]:
     """Do what `expand` does for answers as they are written, each read and written once for many rows."""
     written, by_channel = _written_defaults(register, controller, type)
     if own == _NOTHING_OWN:
@@ -225,7 +225,7 @@ def record(
             "version": version,
             "recorded_at": rfc3339(recorded_at),
             "register": register.version,
-            "decisions": _expand_written(register, controller, type, own),
+            "decisions": expand_written(register, controller, type, own),
         }
     )
 

@@ -1,4 +1,4 @@
-"""Publishes partitions of the suppressions topic together, from take-over to loss.
+"""Publishes partitions of the topics of suppressions and of changes together, from take-over to loss.
 
 Take-over is the epoch, then the broker's fence, and only then the places to go on from: what a predecessor still sends
 is refused before anything is read. The places move only behind a commit, so everything after them is sent again, always
@@ -21,7 +21,7 @@ from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import relay
 from consent_ledger.store.relay import Horizon, Snapshot
 
-PUBLISHED = Counter("consent_published_total", "Records sent to the suppressions topic", ["what"])
+PUBLISHED = Counter("consent_published_total", "Records sent to the topics of suppressions and of changes", ["what"])
 COMMITTED = Counter("consent_relay_transactions_total", "Transactions committed on the suppressions topic")
 DELAY = Histogram(
     "consent_publish_delay_seconds",
@@ -30,9 +30,11 @@ DELAY = Histogram(
 )
 
 SUPPRESSIONS: Final = "suppressions"
+CHANGES: Final = "changes"
 
 _SETTLE_SECONDS: Final = 1.0
 _MARK_SECONDS: Final = 0.2
+_HURRY_SECONDS: Final = 0.1
 # How long to wait for the view to change: it says nothing of requests to send again.
 _PATIENCE: Final = timedelta(milliseconds=50)
 
@@ -94,6 +96,11 @@ class Lane:
         self._pause = timedelta(milliseconds=settings.poll_ms)
         self._settle_seconds = min(_SETTLE_SECONDS, settings.lease_seconds / 4)
         self._settled = dict(cursors)
+        self._changes = f"{settings.topic_prefix}{CHANGES}"
+        # By partition, up to where what is told of persons was sent.
+        self._told = dict.fromkeys(cursors, 0)
+        # Whether the last look found rows: then there may be more of them, and they come first.
+        self._busy = False
         self._settle_at = _now() + self._settle_seconds
         # The horizon to be stated next, kept until it is reached: under load the newest is always a little ahead.
         self._held: Horizon | None = None
@@ -127,7 +134,8 @@ class Lane:
         resent = [id_ for snapshot in found.values() for id_ in snapshot.resends]
         if resent or _now() >= self._settle_at:
             await self.settle(resent)
-        return bool(lacking)
+        self._busy = bool(lacking)
+        return self._busy
 
     async def _mark(self, found: Mapping[int, Snapshot]) -> None:
         """State the horizon on every partition once everything up to it has been sent."""
@@ -144,17 +152,32 @@ class Lane:
         self._marked, self._held, self._mark_at = held, None, _now() + _MARK_SECONDS
 
     async def settle(self, resent: Sequence[int] = ()) -> None:
-        """Commit what was sent, then move the places behind it and lengthen the lease."""
+        """Commit what was sent, then move the places behind it and lengthen the lease.
+
+        What is told of persons goes into the same transaction; that nobody waits for it is why it comes last.
+        """
+        more = await self._tell()
         if await self.producer.commit():
             COMMITTED.inc()
         now = await relay.settle(
             self._connection, self.epoch, settled=self._settled, sent=self.sent, resent=resent, lease=self._lease,
-            instant=self.instant,
+            instant=self.instant, told=self._told,
         )  # fmt: skip
         if self.instant is not None:
             DELAY.observe((now - self.instant).total_seconds())
         self._settled = dict(self.sent)
-        self._settle_at = _now() + self._settle_seconds
+        self._settle_at = _now() + (_HURRY_SECONDS if more and not self._busy else self._settle_seconds)
+
+    async def _tell(self) -> bool:
+        """Send the next of what is told of persons; return whether there may be more."""
+        found = await relay.told(self._connection, self.epoch, self._told)
+        if not found:
+            return False
+        messages = {q: await self._records.tell(self._connection, told) for q, told in found.items()}
+        await self.producer.send(messages, topic=self._changes)
+        PUBLISHED.labels("change").inc(sum(map(len, found.values())))
+        self._told |= {q: told[-1].id for q, told in found.items()}
+        return any(len(told) == relay.TOLD_ROWS for told in found.values())
 
     async def rest(self) -> None:
         """Wait until there may be something to do: view or horizon have changed, or a little time has passed."""

@@ -51,14 +51,14 @@ class FencedProducer:
             await self._producer.start()
             await self._producer.begin_transaction()
 
-    async def send(self, messages: Mapping[int, Iterable[tuple[bytes, bytes]]]) -> None:
-        """Send keys and values, by partition, and wait until Kafka has them all.
+    async def send(self, messages: Mapping[int, Iterable[tuple[bytes, bytes]]], *, topic: str | None = None) -> None:
+        """Send keys and values, by partition of its own topic or of another, and wait until Kafka has them all.
 
         Raises `KafkaError`, above all `ProducerFenced`, or `TimeoutError`; then any number of them may have arrived.
         """
         async with asyncio.timeout(_ANSWER_SECONDS):
             bare = {q: ((key, value, ()) for key, value in found) for q, found in messages.items()}
-            await put(self._producer, self._topic, bare)
+            await put(self._producer, topic or self._topic, bare)
         self._sent = True
 
     async def commit(self) -> bool:

@@ -1,20 +1,28 @@
-"""Makes of rows of the view the keys and values of the suppressions topic."""
+"""Makes of rows of the view the keys and values of the suppressions topic, and of what is told those of changes."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from consent_ledger.domain import register as registers
 from consent_ledger.domain import suppression
+from consent_ledger.domain.durations import rfc3339
+from consent_ledger.domain.events import read_body
+from consent_ledger.domain.facts import words
 from consent_ledger.domain.keyedhash import key_check
+from consent_ledger.domain.published import change_key
 from consent_ledger.domain.register import Register
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import keys, view
 from consent_ledger.store.keys import ControllerKey
-from consent_ledger.store.relay import Row
+from consent_ledger.store.relay import Entry, Row, Told
 
 _REGISTERS_CACHED: Final = 16
+
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 class UnknownControllerError(Exception):
@@ -37,6 +45,27 @@ class Records:
             else (_key(row), self._value(row, await self._register(connection, row)))
             for row in rows
         ]
+
+    async def tell(self, connection: Connection, told: Iterable[Told]) -> list[tuple[bytes, bytes]]:
+        """Return key and value of what is told of each person. Raises `UnknownControllerError`."""
+        return [
+            (
+                change_key(one.controller, one.dossier),
+                _encode({
+                    "controller": one.controller, "dossier": one.dossier, "merged_from": one.merged_from,
+                    "seq": one.id, "entry": None if one.entry is None else _entry(one.entry),
+                    "addresses": [self._address(row, await self._register(connection, row)) for row in one.rows],
+                }),
+            )
+            for one in told
+        ]  # fmt: skip
+
+    def _address(self, row: Row, register: Register) -> dict[str, Any]:
+        return {
+            "type": row.type, "hash": row.hash.hex(), "kid": self._keys[row.controller].kid, "version": row.seq,
+            "register": row.register_version,
+            "decisions": suppression.expand_written(register, row.controller, row.type, row.decisions),
+        }  # fmt: skip
 
     async def _register(self, connection: Connection, row: Row) -> Register:
         """Return the register the row was made under, and have its controller's key at hand."""
@@ -69,6 +98,16 @@ class Records:
             register, controller=row.controller, type=row.type, hash_=row.hash, kid=kid, place=(row.shard, row.pos),
             version=row.seq, recorded_at=row.recorded_at, own=row.decisions,
         )  # fmt: skip
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    body = read_body(entry.body)
+    said = words(entry.type, body)
+    return {
+        "id": str(entry.event_id), "shard": entry.shard, "position": entry.pos, "type": entry.type,
+        "source": body["source"], "occurred_at": rfc3339(entry.occurred_at), "recorded_at": rfc3339(entry.recorded_at),
+        "purposes": said["purposes"], "channels": said["channels"],
+    }  # fmt: skip
 
 
 def _call_register(row: Row) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consent_ledger.relay.partition import SUPPRESSIONS
+from consent_ledger.relay.lane import SUPPRESSIONS
 from consent_ledger.relay.reconcile import DIGEST_BYTES, digest, read, wait_until_published
 from consent_ledger.relay.records import Records
 from consent_ledger.runtime.keys import KeyEncryptionKeys

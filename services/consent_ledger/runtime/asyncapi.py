@@ -20,6 +20,7 @@ _TITLES: Final = {
     "control": "Registers, loaded by an operator: one partition, one order",
     "rejected": "Every record that was not accepted, as it came, with the reason in its headers",
     "suppressions": "The decisions about every address, and how far they go",
+    "changes": "What was learnt of each person, without what is personal, and the decisions that changed by it",
     "acks": "Up to where each copy of a consumer has applied the suppressions",
     "checkpoints": "The newest signed checkpoint of the Merkle log",
 }
@@ -67,6 +68,7 @@ def document() -> dict[str, Any]:
             "readControl": _operation("receive", "control"),
             "publishRejected": _operation("send", "rejected"),
             "publishSuppressions": _operation("send", "suppressions"),
+            "publishChanges": _operation("send", "changes"),
             "readAcks": _operation("receive", "acks"),
             "publishCheckpoints": _operation("send", "checkpoints"),
         },
@@ -100,6 +102,8 @@ def _configuration(config: Mapping[str, str]) -> dict[str, Any]:
 def _messages(channel: str) -> dict[str, Any]:
     if channel == "suppressions":
         return {name: _record(shape, key) for name, (shape, key) in _RECORDS.items()}
+    if channel == "changes":
+        return {"change": _record(published.ChangeRecord, {"type": "string", "pattern": "^.+/[0-9]+$"})}
     if channel == "acks":
         return {"ack": _record(Ack, {"type": "string", "pattern": "^[^/]+/[^/]+/[0-9]+$"})}
     if channel == "checkpoints":

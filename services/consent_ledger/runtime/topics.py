@@ -52,6 +52,13 @@ _CONFIGS = {
         "max.compaction.lag.ms": str(_DAY_MS),
         "delete.retention.ms": str(_DAY_MS),
     },
+    # For who follows people; who comes late reads the suppressions.
+    "changes": {
+        **_DELETE,
+        "compression.type": "zstd",
+        "retention.ms": str(7 * _DAY_MS),
+        "segment.ms": str(6 * _HOUR_MS),
+    },
     # The last word of each copy of a consumer on each partition; it says one every second.
     ACKS: {
         **_EVERY,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from asyncpg import Record
 
@@ -14,6 +15,10 @@ _SQL = statements.load(__file__)
 
 SNAPSHOT_ROWS: Final = 1000
 """How many rows of the outbox one snapshot holds at most; the statement has the number too."""
+
+
+TOLD_ROWS: Final = 250
+"""How many rows of what is told of persons are taken at once of a partition; the statement has the number too."""
 
 
 class FencedError(Exception):
@@ -55,6 +60,29 @@ class Snapshot(NamedTuple):
     last: int | None
     full: bool
     resends: list[int]
+
+
+class Entry(NamedTuple):
+    """An entry as the ledger has it, without what is personal."""
+
+    event_id: UUID
+    shard: int
+    pos: int
+    type: str
+    occurred_at: datetime
+    recorded_at: datetime
+    body: bytes
+
+
+class Told(NamedTuple):
+    """What is to be told of a person at a controller. `id` orders it; `rows` are those that have changed, as now."""
+
+    id: int
+    controller: str
+    dossier: int
+    merged_from: list[int]
+    entry: Entry | None
+    rows: list[Row]
 
 
 class Quarantined(NamedTuple):
@@ -150,18 +178,42 @@ async def settle(
     resent: Sequence[int],
     lease: timedelta,
     instant: datetime | None,
+    told: Mapping[int, int],
 ) -> datetime:
     """Move the cursors from where they are `settled` to what is `sent`, and forget what is published; return the time.
 
-    Both by partition. `instant`: of the last watermark that readers can see. Raises `FencedError`.
+    Both by partition. `instant`: of the last watermark that readers can see; `told`: by partition up to where what is
+    told of persons is sent. Raises `FencedError`.
     """
     qs = list(sent)
     places = [settled[q] for q in qs], list(sent.values())
-    row = await connection.fetchrow(_SQL["settle"], qs, epoch, *places, resent, lease, instant)
+    row = await connection.fetchrow(
+        _SQL["settle"], qs, epoch, *places, resent, lease, instant, [told.get(q, 0) for q in qs]
+    )
     if row is None or row["settled"] < len(qs):
         raise FencedError
     now: datetime = row["now"]
     return now
+
+
+async def told(connection: Connection, epoch: int, after: Mapping[int, int]) -> dict[int, list[Told]]:
+    """Return by partition the next of what is to be told behind the places `after`, `TOLD_ROWS` of each at most."""
+    found = await connection.fetch(_SQL["told"], list(after), epoch, list(after.values()))
+    changed = {row["id"]: _parted(row["hashes"]) for row in found}
+    stored = await connection.fetch(_SQL["rows"], [hash_ for hashes in changed.values() for hash_ in hashes])
+    rows = {row["hash"]: Row._make([*row, None]) for row in stored}
+    by_partition: dict[int, list[Told]] = {}
+    for row in found:
+        entry = None if row["event_id"] is None else Entry(*row[5:12])
+        # Retention may have taken a row out since.
+        now = [rows[hash_] for hash_ in changed[row["id"]] if hash_ in rows]
+        told = Told(row["id"], row["controller"], row["dossier"], row["merged_from"], entry, now)
+        by_partition.setdefault(row["q"], []).append(told)
+    return by_partition
+
+
+def _parted(hashes: bytes) -> list[bytes]:
+    return [hashes[first : first + 32] for first in range(0, len(hashes), 32)]
 
 
 async def unpublished(connection: Connection) -> list[Quarantined]:

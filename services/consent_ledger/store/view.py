@@ -67,6 +67,21 @@ class Row(NamedTuple):
     decisions: bytes
 
 
+class Told(NamedTuple):
+    """What is told of a person at one controller: an entry, None when there is none, and the rows that changed.
+
+    `merged_from`: dossiers that are no more, as PostgreSQL writes an array. `hashes`: keys of rows, joined.
+    """
+
+    q: int
+    controller: str
+    dossier: int
+    shard: int | None
+    pos: int | None
+    merged_from: str
+    hashes: bytes
+
+
 class StoredRow(NamedTuple):
     """A row as it is before a fold, as far as a fold needs it."""
 
@@ -134,6 +149,7 @@ class Changes:
     waiting: list[tuple[UUID, int, int]] = field(default_factory=list)
     # Of each dossier that was touched and has an erasure in it, an address that the erasure names.
     erasing: list[bytes] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
 
 
 class Load(NamedTuple):
@@ -309,6 +325,7 @@ async def put(connection: Connection, head: Head, changes: Changes, lease: timed
         *_columns(sorted(changes.rows), len(Row._fields)),
         *_columns(changes.waiting, 3),
         sorted(set(changes.erasing)),
+        *_columns(changes.told, len(Told._fields)),
     )  # fmt: skip
     if done != "UPDATE 1":
         raise FencedError

@@ -139,6 +139,12 @@ WITH idents AS (
 ), erasing AS (
     INSERT INTO erasing (hash) SELECT * FROM unnest($29::bytea[])
     ON CONFLICT (hash) DO UPDATE SET held = false
+), told AS (
+    INSERT INTO told (q, controller, dossier, shard, pos, merged_from, hashes)
+    SELECT q, controller, dossier, shard, pos, merged_from::bigint[], hashes
+      FROM unnest($30::smallint[], $31::text[], $32::bigint[], $33::int[], $34::bigint[], $35::text[], $36::bytea[])
+           WITH ORDINALITY AS t (q, controller, dossier, shard, pos, merged_from, hashes, n)
+     ORDER BY n
 )
 UPDATE view_head
    SET applied = $2, seq = $3, next_dossier = $4, register_version = $5, sweep_controllers = $6, sweep_from = $7,

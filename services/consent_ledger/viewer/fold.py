@@ -16,12 +16,13 @@ from consent_ledger.domain.catalogue import ERASED
 from consent_ledger.domain.durations import moment
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.leaf import micros
+from consent_ledger.domain.published import change_key
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import view
-from consent_ledger.store.view import Changes, Head, Known, Row, StoredDossier, StoredRow
+from consent_ledger.store.view import Changes, Head, Known, Row, StoredDossier, StoredRow, Told
 from consent_ledger.viewer.calls import Calls
 
 OVERSIZED = Counter("consent_oversized_dossiers_total", "Folds of a dossier with too many facts, which answers no")
@@ -43,8 +44,8 @@ class _Open:
 
     controller: str
     facts: list[Fact] = field(default_factory=list)
-    # The entry that came last in this fold; None when only time or the register moved.
-    changed_by: tuple[int, int, datetime] | None = None
+    # The entries that came in this fold, in order; none when only time or the register moved.
+    arrived: list[tuple[int, int, datetime]] = field(default_factory=list)
 
 
 class Folder:
@@ -81,9 +82,11 @@ class Folder:
         for id_, facts in (left or {}).items():
             if id_ in opened:
                 opened[id_].facts = list(facts)
-        await self._decide_all(connection, head, changes, opened, addresses, before, now)
-        for dossier in opened.values():
-            if dossier.changed_by is not None:
+        decided = await self._decide_all(connection, head, changes, opened, addresses, before, now)
+        absorbed = _absorbed(changes.merged)
+        for id_, dossier in opened.items():
+            changes.told += self._tell(id_, dossier, absorbed.get(id_, ()), changes.rows[decided[id_]])
+            if dossier.arrived:
                 changes.erasing += _erasing(dossier.facts)
         return changes
 
@@ -94,7 +97,7 @@ class Folder:
         opened = {}
         for id_, (controller, facts) in dossiers.items():
             ordered = _in_order(facts)
-            opened[id_] = _Open(controller, ordered, (*ordered[-1].place, moment(ordered[-1].recorded)))
+            opened[id_] = _Open(controller, ordered)
         addresses = {id_: _addresses(dossier.facts) for id_, dossier in opened.items()}
         changes = Changes(idents={token: id_ for id_, found in addresses.items() for _, token in found})
         await self._decide_all(connection, head, changes, opened, addresses, {}, now)
@@ -103,13 +106,30 @@ class Folder:
     async def _decide_all(
         self, connection: Connection, head: Head, changes: Changes, opened: Mapping[int, _Open],
         addresses: Mapping[int, Collection[tuple[str, bytes]]], before: dict[bytes, StoredRow], now: datetime,
-    ) -> None:  # fmt: skip
+    ) -> dict[int, slice]:  # fmt: skip
+        """Return by dossier which of the changed rows are its own."""
         phones = {token for found in addresses.values() for type_, token in found if type_ == "phone"}
         await self._calls.read(connection, phones)
+        decided = {}
         for id_, dossier in opened.items():
+            first = len(changes.rows)
             due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
+            decided[id_] = slice(first, len(changes.rows))
             due_at = None if due is None else moment(due)
             changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
+        return decided
+
+    def _tell(self, id_: int, dossier: _Open, absorbed: Sequence[int], rows: Sequence[Row]) -> list[Told]:
+        """Say what is told of a dossier: each entry, and of the last one what all of them have changed."""
+        places = list(dict.fromkeys((shard, pos) for shard, pos, _ in dossier.arrived))
+        if not (places or absorbed or rows):
+            return []
+        q = partition_of(change_key(dossier.controller, id_), self._partitions)
+        told = [Told(q, dossier.controller, id_, shard, pos, "{}", b"") for shard, pos in places[:-1]]
+        shard_, pos_ = places[-1] if places else (None, None)
+        merged_from = f"{{{','.join(map(str, absorbed))}}}"
+        hashes = b"".join([row.hash for row in rows])
+        return [*told, Told(q, dossier.controller, id_, shard_, pos_, merged_from, hashes)]
 
     def _decide(
         self,
@@ -138,7 +158,7 @@ class Folder:
             needed = self._needs.get(dossier.controller, 0)
             if stored and stored.decisions == own and stored.register_version >= needed:
                 continue
-            shard, pos, recorded_at = dossier.changed_by or _place_of(stored, dossier.facts)
+            shard, pos, recorded_at = dossier.arrived[-1] if dossier.arrived else _place_of(stored, dossier.facts)
             head.seq += 1
             q = (
                 stored.q
@@ -178,10 +198,19 @@ def _open(
         dossier_ = opened.setdefault(grouping.survivor(home_id), _Open(arrival.controller))
         fact = arrival.fact
         dossier_.facts.append(fact)
-        dossier_.changed_by = (fact.shard, fact.pos, moment(fact.recorded))
+        dossier_.arrived.append((fact.shard, fact.pos, moment(fact.recorded)))
     for dossier_ in opened.values():
         dossier_.facts = _in_order(dossier_.facts)
     return opened
+
+
+def _absorbed(merged: Mapping[int, int]) -> dict[int, list[int]]:
+    """Give by surviving dossier those that it has taken in."""
+    absorbed: dict[int, list[int]] = {}
+    for id_, survivor in sorted(merged.items()):
+        if id_ != survivor:
+            absorbed.setdefault(survivor, []).append(id_)
+    return absorbed
 
 
 def _erasing(facts: Iterable[Fact]) -> Iterable[bytes]:

@@ -2,25 +2,29 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import msgspec
 from msgspec import Meta
 
-from consent_ledger.client.local import MAX_STALENESS_SECONDS
-from consent_ledger.domain.errors import ConsentError, IdentifierError
+from consent_ledger.connectors.settings import BadConfigurationError, Name, Strict, View, read
+from consent_ledger.domain.errors import IdentifierError
 from consent_ledger.domain.identifiers import normalise
 
+__all__ = [
+    "BadConfigurationError",
+    "Configuration",
+    "Listen",
+    "Policy",
+    "Purpose",
+    "Stream",
+    "Table",
+    "View",
+    "folded",
+    "load",
+]
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Name = Annotated[str, Meta(min_length=1)]
-
-
-class BadConfigurationError(ConsentError):
-    """The file is no configuration of the gate; the text says what is wrong, and where."""
-
-
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -51,20 +55,7 @@ class Listen(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class View(_Strict, frozen=True, kw_only=True):
-    """The SDK's copy of the suppressions topic: `path` is a directory, shared with other tools on this machine.
-
-    `keys`: file of `consent keys export`. `kafka`: arguments of any aiokafka client. `max_staleness`: in seconds.
-    """
-
-    path: Name
-    keys: Name
-    kafka: dict[str, Any]
-    topic: Name = "consent.suppressions"
-    max_staleness: Annotated[float, Meta(gt=0)] = MAX_STALENESS_SECONDS
-
-
-class Purpose(_Strict, frozen=True, kw_only=True):
+class Purpose(Strict, frozen=True, kw_only=True):
     """On whose behalf and for what a mail is sent; the channel is email."""
 
     controller: Name
@@ -91,7 +82,7 @@ class Stream(Purpose, frozen=True, kw_only=True):
             ipaddress.ip_network(network)
 
 
-class Policy(_Strict, frozen=True, kw_only=True):
+class Policy(Strict, frozen=True, kw_only=True):
     """The server for `check_policy_service`. `unmatched`: what mail of no stream is answered."""
 
     listen: Name
@@ -105,7 +96,7 @@ class Table(Purpose, frozen=True, kw_only=True):
     listen: Name
 
 
-class Configuration(_Strict, frozen=True, kw_only=True):
+class Configuration(Strict, frozen=True, kw_only=True):
     """The whole file. `metrics_port`: on the loopback address; 0 for none."""
 
     view: View
@@ -126,10 +117,7 @@ class Configuration(_Strict, frozen=True, kw_only=True):
 
 def load(path: Path) -> Configuration:
     """Read and check a file. Raises BadConfigurationError, and OSError where it cannot be read."""
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=Configuration)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise BadConfigurationError(f"{path}: {error}") from None
+    return read(path, Configuration)
 
 
 def folded(address: str) -> str:

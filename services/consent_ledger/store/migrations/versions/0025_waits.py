@@ -3,7 +3,7 @@
 from consent_ledger.store.migrate import run_script
 
 revision = "0025"
-down_revision = "0013"
+down_revision = "0024"
 
 
 def upgrade() -> None:
