@@ -21,6 +21,7 @@ REGISTER = {
             "basis": "contract",
             "channels": ["email", "post"],
             "direct_marketing": False,
+            "doc": {"recipients": ["Printer NV", "Bank NV"]},
         },
         {
             "controller": "shop-be",

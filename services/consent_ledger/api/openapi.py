@@ -206,10 +206,14 @@ REQUESTS: Final[dict[str, Any]] = {
             "the most pressing first",
             {
                 "type": "object",
-                "required": ["requests", "notices"],
+                "required": ["requests", "notices", "more"],
                 "properties": {
                     "requests": {"type": "array", "items": written_out(SubjectRequest)},
                     "notices": {"type": "array", "items": written_out(Notice)},
+                    "more": {
+                        "type": "boolean",
+                        "description": "there are withdrawals of which nobody was told, not listed",
+                    },
                 },
             },
         ),
