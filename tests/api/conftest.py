@@ -24,6 +24,14 @@ REGISTER = {
             "doc": {"recipients": ["Printer NV", "Bank NV"]},
         },
         {
+            "controller": "garage-be",
+            "id": "club",
+            "basis": "consent",
+            "channels": ["email"],
+            "direct_marketing": True,
+            "double_opt_in": True,
+        },
+        {
             "controller": "shop-be",
             "id": "week",
             "basis": "consent",

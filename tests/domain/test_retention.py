@@ -201,6 +201,13 @@ def test_a_consent_that_tells_of_a_minor_stays_until_they_are_not() -> None:
     assert plan(*events, now="2038-05-06").facts == {(0, 0)}
 
 
+def test_of_a_consent_not_confirmed_it_is_known_for_thirty_days_that_there_was_one() -> None:
+    assert plan(gave("2026-01-01", "club"), now="2026-01-08") == retention.NOTHING
+    assert plan(gave("2026-01-01", "club"), now="2026-01-09").payloads == {(0, 0)}
+    assert plan(gave("2026-01-01", "club"), now="2026-01-30").facts == set()
+    assert plan(gave("2026-01-01", "club"), now="2026-02-01").facts == {(0, 0)}
+
+
 PHONE = {"type": "phone", "value": "+3221112233"}
 LINK = said("identifiers-linked", "2026-01-05", subject=[AN, PHONE])
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from consent_ledger.domain import durations, reliance
+from consent_ledger.domain import confirmation, durations, reliance
 from consent_ledger.domain.deadlines import evidence_until
 from consent_ledger.domain.decision import Pair, decide_address
 from consent_ledger.domain.facts import Fact
@@ -132,9 +132,16 @@ def _is_alone(fact: Fact, now: int) -> bool:
 
 
 def _bears_on_others(fact: Fact, now: int) -> bool:
-    """Tell whether an entry tells something of other people or controllers, or that the person is a minor."""
+    """Tell whether more than this person's permissions rests on an entry.
+
+    It tells something of other people or controllers, that the person is a minor, or when the address may be asked to
+    confirm again.
+    """
     return (
-        any(shared for _, _, _, shared in fact.identifiers) or len(fact.controllers or ()) > 1 or _is_minor(fact, now)
+        any(shared for _, _, _, shared in fact.identifiers)
+        or len(fact.controllers or ()) > 1
+        or _is_minor(fact, now)
+        or (fact.type == _CONSENT and now < durations.after(fact.time, confirmation.ONCE_IN))
     )
 
 
