@@ -21,6 +21,15 @@ REGISTER = {
             "basis": "contract",
             "channels": ["email", "post"],
             "direct_marketing": False,
+            "doc": {"recipients": ["Printer NV", "Bank NV"]},
+        },
+        {
+            "controller": "garage-be",
+            "id": "club",
+            "basis": "consent",
+            "channels": ["email"],
+            "direct_marketing": True,
+            "double_opt_in": True,
         },
         {
             "controller": "shop-be",

@@ -3,7 +3,11 @@
 Seen to fail: other consents taken for the one in question; evidence kept a day too short, or for ever the same time;
 unconfirmed consents kept for years; one purpose of several taken for all; purposes that nobody knows taken for over;
 time alone ending nothing; five years for calls dropped, or only by the country in the event. A consent forgotten that
-links, marks as shared, tells an age, or names two controllers; the deciding before and after left out.
+links, marks as shared, tells of a minor, or names two controllers; the deciding before and after left out.
+
+And: an end of reliance that did not last taken for one; a consent without effect counted from before the register that
+made it so; a contact counted from itself; the typist's name of a refusal deleted; persons forgotten whole in spite of a
+refusal, of others who share an address, or of something just recorded; the end of a relationship without its beginning.
 """
 
 from collections.abc import Sequence
@@ -17,6 +21,7 @@ from hypothesis import strategies as st
 from consent_ledger.domain import durations, register, retention
 from consent_ledger.domain.decision import decide
 from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.register import RESTRICTIVE
 from consent_ledger.domain.scenario import Ledger
 from consent_ledger.runtime.calendars import calendar
 from domain import histories
@@ -32,12 +37,15 @@ REGISTER = register.parse(
             {"controller": "shop", "id": "long", **TERMS, "evidence_retention": "P10Y"},
             {"controller": "shop", "id": "club", **TERMS, "double_opt_in": True},
             {"controller": "shop", "id": "month", **TERMS, "consent_ttl": "P1M"},
+            {"controller": "shop", "id": "similar", "basis": "legitimate-interest", "channels": ["email"],
+             "direct_marketing": True, "soft_opt_in": True, "inactivity_ttl": "P2Y"},
             {"controller": "shop", "id": "offers", "basis": "contract", "channels": ["email"]},
             {"controller": "shop", "id": "file", "basis": "legitimate-interest", "channels": ["internal"]},
             {"controller": "haus", "id": "news", **TERMS},
         ],
     }
-)
+)  # fmt: skip
+LOADED = durations.instant("2026-02-01T00:00:00Z")
 AN = {"type": "email", "value": "an@example.be"}
 EVIDENCE = {"text_id": "t", "text_version": 1, "ref": "r"}
 
@@ -56,15 +64,25 @@ def gave(day: str, *purposes: str, **fields: Any) -> Event:
     return said("consent-given", day, *purposes, **(more | fields))
 
 
+def sold(day: str, **fields: Any) -> Event:
+    conditions = dict.fromkeys(("collected_in_sale", "opt_out_offered", "similar_products"), True)
+    return said("relationship-started", day, **(conditions | fields))
+
+
+def contacted(day: str, **fields: Any) -> Event:
+    return said("contact-recorded", day, **({"initiated_by": "subject", "kind": "click"} | fields))
+
+
 def until(*events: Event, now: str = "2040-01-01", controller: str = "shop") -> date | None:
     facts = Ledger(REGISTER, numbered(list(events))).facts(controller)
     place = calendar(REGISTER.controllers[controller].country)
-    return retention.until_of(REGISTER, facts, facts[0], controller, place, durations.instant(f"{now}T10:00:00Z"))
+    at = durations.instant(f"{now}T10:00:00Z")
+    return retention.until_of(REGISTER, facts, facts[0], controller, place, at, LOADED)
 
 
 def plan(*events: Event, now: str = "2040-01-01") -> retention.Plan:
     facts = Ledger(REGISTER, numbered(list(events))).facts("shop")
-    return retention.plan(REGISTER, facts, "shop", calendar("BE"), durations.instant(f"{now}T10:00:00Z"))
+    return retention.plan(REGISTER, facts, "shop", calendar("BE"), durations.instant(f"{now}T10:00:00Z"), LOADED)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +105,49 @@ def plan(*events: Event, now: str = "2040-01-01") -> retention.Plan:
         ([gave("2026-01-01", "news", "long"), said("consent-withdrawn", "2026-03-01")], None),
         ([gave("2026-01-01", "news", "long"), said("consent-withdrawn", "2026-03-01", "news", "long")], "2036-03-01"),
         ([gave("2026-01-01", "offers")], "2029-01-01"),
-        ([gave("2026-01-01", "unheard-of")], None),
-        ([gave("2026-01-01", mechanism="pre-ticked")], None),
+        ([gave("2026-01-01", "unheard-of")], "2029-02-01"),
+        ([gave("2026-01-01", mechanism="pre-ticked")], "2029-02-01"),
         ([gave("2026-01-01"), said("consent-withdrawn", "2026-03-01"), gave("2026-04-01")], "2029-03-01"),
     ],
 )
 def test_evidence_is_kept_from_the_end_of_reliance(events: list[Event], kept_until: str | None) -> None:
     found = until(*[{name: value for name, value in one.items() if value is not None} for one in events])
+
+    assert found == (date.fromisoformat(kept_until) if kept_until else None)
+
+
+@pytest.mark.parametrize(
+    ("events", "kept_until"),
+    [
+        ([sold("2026-01-01")], None),
+        (
+            [sold("2026-01-01"), said("objection-raised", "2026-03-01", "similar", kind="direct-marketing")],
+            "2029-03-01",
+        ),
+        ([sold("2026-01-01"), said("relationship-ended", "2026-02-01")], "2031-02-01"),
+        ([sold("2026-01-01"), said("relationship-ended", "2026-02-01"), contacted("2026-04-01")], "2031-04-01"),
+        ([sold("2026-01-01"), said("relationship-ended", "2026-02-01"), sold("2026-04-01")], "2031-02-01"),
+        (
+            [
+                sold("2026-01-01"),
+                said("objection-raised", "2026-03-01", "similar", kind="direct-marketing"),
+                said("objection-withdrawn", "2026-04-01", "similar", origin="data-subject"),
+            ],
+            None,
+        ),
+        ([sold("2026-01-01", opted_out_at_collection=True)], "2029-01-01"),
+        ([contacted("2026-01-01")], "2031-01-01"),
+        ([said("relationship-ended", "2026-01-01")], "2031-01-01"),
+        ([said("consent-withdrawn", "2026-01-01")], "2029-01-01"),
+        ([said("consent-withdrawn", "2026-01-01", "news", "long")], "2036-01-01"),
+        ([said("consent-withdrawn", "2026-01-01", entered_by="staff:an")], None),
+        ([said("objection-raised", "2026-01-01", kind="direct-marketing")], None),
+        ([said("erasure-requested", "2026-01-01")], None),
+        ([said("identifiers-linked", "2026-01-01")], None),
+    ],
+)
+def test_what_else_permits_is_kept_from_the_end_of_reliance(events: list[Event], kept_until: str | None) -> None:
+    found = until(*events)
 
     assert found == (date.fromisoformat(kept_until) if kept_until else None)
 
@@ -130,14 +184,76 @@ def test_evidence_goes_on_the_day_after_the_last() -> None:
     [
         {"subject": [AN, {"type": "phone", "value": "+3221112233"}]},
         {"subject": [{**AN, "shared": True}]},
-        {"age": {"birth_date": "2012-05-05"}},
         {"controllers": ["shop", "haus"]},
     ],
 )
 def test_a_consent_on_which_refusals_may_rest_loses_only_what_is_personal(fields: dict[str, Any]) -> None:
     found = plan(gave("2026-01-01") | fields, said("consent-withdrawn", "2026-03-01"))
 
-    assert found == retention.Plan(payloads=frozenset({(0, 0)}), facts=frozenset(), purposes=("news",), kept=1)
+    payloads = frozenset({(0, 0), (0, 1)})
+    assert found == retention.Plan(payloads=payloads, facts=frozenset(), purposes=("news",), kept=1)
+
+
+def test_a_consent_that_tells_of_a_minor_stays_until_they_are_not() -> None:
+    events = [gave("2026-01-01") | {"age": {"birth_date": "2020-05-05"}}, said("consent-withdrawn", "2026-03-01")]
+
+    assert (0, 0) not in plan(*events, now="2038-05-04").payloads
+    assert plan(*events, now="2038-05-06").facts == {(0, 0)}
+
+
+def test_of_a_consent_not_confirmed_it_is_known_for_thirty_days_that_there_was_one() -> None:
+    assert plan(gave("2026-01-01", "club"), now="2026-01-08") == retention.NOTHING
+    assert plan(gave("2026-01-01", "club"), now="2026-01-09").payloads == {(0, 0)}
+    assert plan(gave("2026-01-01", "club"), now="2026-01-30").facts == set()
+    assert plan(gave("2026-01-01", "club"), now="2026-02-01").facts == {(0, 0)}
+
+
+PHONE = {"type": "phone", "value": "+3221112233"}
+LINK = said("identifiers-linked", "2026-01-05", subject=[AN, PHONE])
+
+
+def test_a_person_of_whom_nothing_is_relied_on_is_forgotten_whole_links_and_all() -> None:
+    events = [
+        gave("2026-01-01", "month"), LINK, contacted("2026-01-07"), said("identifier-verified", "2026-01-08"),
+        sold("2026-01-09"), said("relationship-ended", "2026-01-10"),
+    ]  # fmt: skip
+
+    assert plan(*events).facts == {(0, place) for place in range(6)}
+    assert (0, 1) not in plan(*events, now="2036-01-05").facts
+    assert plan(*events, gave("2026-01-11")).facts.isdisjoint({(0, 1), (0, 3)})
+    assert plan(*events, gave("2026-01-11", "month", controllers=["shop", "haus"])).facts.isdisjoint({(0, 1), (0, 3)})
+
+
+@pytest.mark.parametrize("refusal", sorted(RESTRICTIVE - {"preference-register-imported"}))
+def test_a_link_stays_for_as_long_as_there_is_any_refusal_and_so_does_the_refusal(refusal: str) -> None:
+    more: dict[str, Any] = {"age-established": {"is_minor": True}, "delivery-failed": {"bounce": "hard"}}
+    found = plan(gave("2026-01-01", "month"), LINK, said(refusal, "2026-01-06", **more.get(refusal, {})))
+
+    assert found.facts == {(0, 0)}
+
+
+def test_a_replaced_address_stays_replaced() -> None:
+    other = {"type": "email", "value": "new@example.be"}
+    changed = said("identifier-changed", "2026-01-05", old=AN, new=other, origin="data-subject", verified=True)
+    del changed["subject"]
+
+    assert (0, 1) not in plan(gave("2026-01-01", "month"), changed).facts
+
+
+def test_a_running_relationship_is_not_forgotten_by_half() -> None:
+    ended = [sold("2026-01-01"), said("relationship-ended", "2026-01-10"), said("objection-raised", "2026-01-11")]
+
+    assert plan(*ended).facts == {(0, 0), (0, 1)}
+    assert plan(*ended, sold("2039-01-01")).facts == set()
+    assert plan(*ended, sold("2039-01-01")).payloads == {(0, 0), (0, 1)}
+
+
+def test_calls_are_kept_while_a_consent_is_used() -> None:
+    objection = said("objection-raised", "2026-01-11", "similar", kind="direct-marketing")
+    call = contacted("2026-01-01", kind="call")
+
+    assert plan(call, objection).facts == {(0, 0)}
+    assert plan(call, objection, gave("2026-02-01")).facts == set()
 
 
 def test_whatever_was_thought_of_nothing_is_forgotten_that_would_make_a_no_a_yes(
@@ -146,7 +262,7 @@ def test_whatever_was_thought_of_nothing_is_forgotten_that_would_make_a_no_a_yes
     phone = {"type": "phone", "value": "+3221112233"}
     objection = said("objection-raised", "2026-03-01", subject=[phone])
     objection = {name: value for name, value in objection.items() if name not in ("purposes", "channels")}
-    monkeypatch.setattr(retention, "_carries", lambda _: False)
+    monkeypatch.setattr(retention, "_is_alone", lambda *_: True)
 
     linked = plan(gave("2026-01-01", subject=[AN, phone]), objection)
     alone = plan(gave("2026-01-01", subject=[phone]), objection)
@@ -161,7 +277,8 @@ def test_what_refers_to_a_forgotten_consent_goes_with_it_and_refusals_stay() -> 
 
     found = plan(*events)
 
-    assert found.facts == found.payloads == {(0, 0), (0, 1)}
+    assert found.facts == {(0, 0), (0, 1)}
+    assert found.payloads == {(0, 0), (0, 1), (0, 2)}
     assert found.purposes == ("club",)
 
 
@@ -185,7 +302,24 @@ def _later(event: Event, place: int) -> Event:
 
 def _forgotten(controller: str, dossier: Sequence[Fact]) -> retention.Plan:
     country = histories.REGISTER.controllers[controller].country
-    return retention.plan(histories.REGISTER, dossier, controller, calendar(country), NOW)
+    return retention.plan(
+        histories.REGISTER, dossier, controller, calendar(country), NOW, durations.instant(histories.START)
+    )
+
+
+def _whole(events: list[Event]) -> set[tuple[str, bytes]]:
+    """The addresses, by controller, of persons of whom everything is forgotten."""
+    ledger = Ledger(histories.REGISTER, events)
+    dossiers = [
+        (controller, ledger.dossier(controller, [f"{kind}|{value}".encode()]))
+        for controller in histories.REGISTER.controllers
+        for kind, value in histories.PEOPLE
+    ]
+    return {
+        (controller, token)
+        for controller, dossier in dossiers if _forgotten(controller, dossier).facts >= {one.place for one in dossier}
+        for one in dossier for _, _, token, _ in one.identifiers
+    }  # fmt: skip
 
 
 def _yeses(events: list[Event], later: list[Event], at: int, *, forget: bool) -> set[Any]:
@@ -232,4 +366,34 @@ def test_after_forgetting_nothing_that_comes_later_is_a_yes_that_was_none(
 ) -> None:
     at = NOW + 4 * YEARS // timedelta(microseconds=1)
 
-    assert _yeses(events, later, at, forget=True) <= _yeses(events, later, at, forget=False)
+    assert _yeses(events, later, at, forget=True) <= _yeses(events, later, at, forget=False) | _unlinked(events, later)
+
+
+permissions = st.lists(st.one_of(histories.consents(), histories.others()), min_size=2, max_size=6).map(
+    lambda found: numbered(sorted(found, key=lambda one: one["recorded_at"]))
+)
+
+
+@thoroughly
+@given(permissions, laters)
+def test_a_person_forgotten_whole_is_reached_by_every_later_refusal_that_names_them(
+    events: list[Event], later: list[Event]
+) -> None:
+    at = NOW + 4 * YEARS // timedelta(microseconds=1)
+
+    assert _yeses(events, [], NOW, forget=True) == _yeses(events, [], NOW, forget=False)
+    assert _yeses(events, later, at, forget=True) <= _yeses(events, later, at, forget=False) | _unlinked(events, later)
+
+
+def _unlinked(events: list[Event], later: list[Event]) -> set[Any]:
+    """The questions about persons forgotten whole whom nothing names later: nobody knows any more who they are."""
+    named = {f"{one['type']}|{one['value']}".encode() for event in later for one in _said(event)}
+    whole = _whole(events)
+    return {
+        question for question in histories.questions()
+        if (token := f"{question[3][0]}|{question[3][1]}".encode()) not in named and (question[0], token) in whole
+    }  # fmt: skip
+
+
+def _said(event: Event) -> list[Event]:
+    return [*event.get("subject", []), *(event[role] for role in ("old", "new") if role in event)]

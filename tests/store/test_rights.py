@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from consent_ledger.domain.catalogue import KINDS
 from consent_ledger.runtime.postgres import Connection, Role, connect
 from consent_ledger.store import ledger
 from running import database_of_its_own
@@ -194,9 +195,9 @@ async def test_the_relay_keeps_what_consumers_report_and_an_operator_who_they_ar
 
 
 async def entries(recorder: Connection) -> None:
-    """Append a consent, a withdrawal and a request, each with an index row and a personal part."""
+    """Append a consent, an objection and a request, each with an index row and a personal part."""
     await claimed(recorder)
-    types = ("consent-given", "consent-withdrawn", "request-received")
+    types = ("consent-given", "objection-raised", "request-received")
     await append(recorder, batch(*(draft(place, type=kind) for place, kind in enumerate(types))))
 
 
@@ -229,6 +230,26 @@ async def test_retention_deletes_what_proves_a_consent_and_never_a_refusal(
                 await connection.execute(statement, position)
     finally:
         connection.terminate()
+
+
+@pytest.mark.parametrize(("table", "more"), [("entry_subject", set()), ("payload", {"consent-withdrawn"})])
+async def test_whatever_restricts_is_refused_to_retention(
+    database: str, recorder: Connection, table: str, more: set[str]
+) -> None:
+    await claimed(recorder)
+    await append(recorder, batch(*(draft(place, type=kind) for place, kind in enumerate(KINDS))))
+    connection = await connect(database, "consent_retention")
+    gone = set()
+    for place, kind in enumerate(KINDS):
+        try:
+            assert await connection.execute(f"DELETE FROM {table} WHERE pos = $1", place) == "DELETE 1"  # noqa: S608
+            gone.add(kind)
+        except asyncpg.InsufficientPrivilegeError:
+            pass
+    connection.terminate()
+
+    assert gone > {"consent-given", "relationship-started", "contact-recorded", "identifiers-linked"}
+    assert {kind for kind in gone if KINDS[kind] == "R"} == more
 
 
 async def test_one_refusal_among_many_rows_keeps_them_all(database: str, recorder: Connection) -> None:

@@ -38,12 +38,13 @@ class Past(NamedTuple):
     consents: str
     objected: str
     request: str
+    quiet: tuple[str, str]
 
 
 @asynccontextmanager
 async def past(kafka: str, postgres: str, template: str, path: Path, address: Address) -> AsyncIterator[Past]:
     """An installation in which all this was recorded in 2020, and in which it is today now."""
-    withdrew, work, private, unconfirmed, consents, object_ = (address() for _ in range(6))
+    withdrew, work, private, unconfirmed, consents, object_, quiet, old = (address() for _ in range(8))
     request = str(uuid.uuid4())
     time = FIRST.isoformat()
     later = (FIRST + timedelta(days=1)).isoformat()
@@ -59,6 +60,9 @@ async def past(kafka: str, postgres: str, template: str, path: Path, address: Ad
                 given(email(work), email(private), time=time),
                 given(email(unconfirmed), time=time, purposes=["club"]),
                 given(email(consents), time=time),
+                event("contact-recorded", controllers=["shop-be"], subject=[email(quiet)], initiated_by="subject",
+                      kind="click", time=time),
+                event("identifiers-linked", controllers=["shop-be"], subject=[email(quiet), email(old)], time=time),
                 event("request-received", request_id=request, article="15", controllers=["shop-be"],
                       subject=[email(withdrew)], time=time),
             ]  # fmt: skip
@@ -77,7 +81,7 @@ async def past(kafka: str, postgres: str, template: str, path: Path, address: Ad
             await made.recorded(*[await made.publish(one) for one in said], service=recorder)
             made.clock.instant = None
             assert await reason(made, withdrew) == "CONSENT_WITHDRAWN"
-            yield Past(made, withdrew, (work, private), unconfirmed, consents, object_, request)
+            yield Past(made, withdrew, (work, private), unconfirmed, consents, object_, request, (quiet, old))
 
 
 @pytest.fixture(scope="module")
@@ -170,16 +174,18 @@ async def test_a_run_deletes_what_was_counted_and_every_refusal_stays(people: Pa
     again = await run(home)
 
     assert done.counts == counted
-    assert (counted.payloads, counted.index_rows, counted.kept, counted.quarantined) == (5, 2, 1, 1)
+    assert (counted.payloads, counted.index_rows, counted.kept, counted.quarantined) == (9, 5, 1, 1)
     assert again.id != done.id
     assert (again.counts.payloads, again.counts.index_rows, again.counts.quarantined) == (0, 0, 0)
     assert await rows_of(home, "consent-given") == (3, 1)
-    assert {kind: await rows_of(home, kind) for kind in refusals} == refusals
+    assert [await rows_of(home, kind) for kind in ("contact-recorded", "identifiers-linked")] == [(0, 0), (0, 0)]
+    withdrawals = refusals["consent-withdrawn"][0]
+    assert {kind: await rows_of(home, kind) for kind in refusals} == {**refusals, "consent-withdrawn": (withdrawals, 0)}
     assert {one: await reason(home, one) for one in before} == before
     assert await reason(home, people.withdrew) == "CONSENT_WITHDRAWN"
     assert await reason(home, people.unconfirmed, purpose="club") == "CONSENT_ABSENT"
     assert {row["hash"] for row in await home.fetch("SELECT hash FROM forgotten WHERE controller = 'shop-be'")} == {
-        await hashed(home, people.withdrew), await hashed(home, people.unconfirmed)
+        await hashed(home, one) for one in (people.withdrew, people.unconfirmed, *people.quiet)
     }  # fmt: skip
     gone = await home.fetch("SELECT FROM ident WHERE hash = $1", await hashed(home, people.unconfirmed))
     assert gone == []
@@ -188,7 +194,7 @@ async def test_a_run_deletes_what_was_counted_and_every_refusal_stays(people: Pa
 async def test_a_view_made_anew_after_a_run_says_the_same(people: Past) -> None:
     home = people.home
     await run(home)
-    everyone = (people.withdrew, *people.linked, people.unconfirmed, people.consents, people.objected)
+    everyone = (people.withdrew, *people.linked, people.unconfirmed, people.consents, people.objected, *people.quiet)
     live = {one: await answers(home, one) for one in everyone}
 
     async with home.superuser.transaction():

@@ -16,6 +16,7 @@ from consent_ledger import api
 from consent_ledger.api import openapi, problems
 from consent_ledger.api.access import Access
 from consent_ledger.api.changes import Changes
+from consent_ledger.api.confirmations import Confirmations
 from consent_ledger.api.database import Database
 from consent_ledger.api.decisions import Decisions
 from consent_ledger.api.intake import Intake
@@ -51,6 +52,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     looks = Looks(database, publisher, clock)
     decisions = Decisions(access, database, looks, keks, clock, settings)
     lookup = Lookup(access, looks, decisions, keks, clock, settings)
+    confirmations = Confirmations(access, database, keks, clock, settings)
     unsubscribe = Unsubscribe(database, publisher, keks, clock, settings)
 
     @asynccontextmanager
@@ -73,6 +75,7 @@ def create_app(settings: Settings, keks: KeyEncryptionKeys, clock: Clock) -> Fas
     calls: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
         ("POST", "/v1/events", Intake(access, database, publisher).post, openapi.EVENTS),
         ("POST", "/v1/decisions", decisions.post, openapi.DECISIONS),
+        ("POST", "/v1/confirmations", confirmations.post, openapi.CONFIRMATIONS),
         ("POST", "/v1/changes", Changes(access, database, clock, settings).post, openapi.CHANGES),
         ("POST", "/v1/subjects/lookup", lookup.post, openapi.LOOKUP),
         ("GET", "/v1/register", Registers(access, database).get, openapi.REGISTER),

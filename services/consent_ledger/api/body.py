@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from fastapi import Request, Response
@@ -16,6 +16,8 @@ _WAIT: Final = re.compile(r"\bwait\s*=\s*\"?(\d{1,6})\b", re.IGNORECASE)
 # A body that is too long is still taken off the line, up to here: to many a caller, a connection that is closed while
 # it sends is an error without an answer.
 _DRAINED_MAX_BYTES: Final = 64 * 1_048_576
+
+_Body = TypeVar("_Body")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,6 +39,17 @@ async def read_body(request: Request, limit: int) -> bytes:
     if size > limit:
         raise _too_large(limit)
     return b"".join(chunks)
+
+
+def decode(body: bytes, shape: type[_Body]) -> _Body:
+    """Read a body of a shape. Raises `ProblemError` 400, or 422 with the place of what is wrong, never its content."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        place = str(error).rpartition(" - at ")[2].strip("`") if " - at " in str(error) else "$"
+        raise ProblemError(422, "invalid", f"not valid: {place}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ProblemError(400, "not-json", "the body is not JSON") from None
 
 
 def _too_large(limit: int, headers: Mapping[str, str] | None = None) -> ProblemError:

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from consent_ledger.api.access import Access
 from consent_ledger.api.answers import Place
-from consent_ledger.api.body import json_response, read_body
+from consent_ledger.api.body import decode, json_response, read_body
 from consent_ledger.api.database import Database
 from consent_ledger.api.problems import ProblemError, forbidden, unavailable
 from consent_ledger.api.questions import Name
@@ -144,13 +144,7 @@ class Changes:
 
 
 def _read(body: bytes) -> Asked:
-    try:
-        asked = msgspec.json.decode(body, type=Asked)
-    except msgspec.ValidationError as error:
-        place = str(error).rpartition(" - at ")[2].strip("`") if " - at " in str(error) else "$"
-        raise ProblemError(422, "invalid", f"not valid: {place}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ProblemError(400, "not-json", "the body is not JSON") from None
+    asked = decode(body, Asked)
     if asked.cursor is not None and asked.from_start:
         raise ProblemError(422, "invalid", "cursor and from_start exclude each other")
     return asked

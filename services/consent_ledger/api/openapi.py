@@ -9,6 +9,8 @@ from consent_ledger.api.answers import Item, Several
 from consent_ledger.api.body import JSON
 from consent_ledger.api.changes import Answered as Changed
 from consent_ledger.api.changes import Asked as AskedChanges
+from consent_ledger.api.confirmations import Answered as Confirmation
+from consent_ledger.api.confirmations import Asked as AskedToConfirm
 from consent_ledger.api.decisions import Answered
 from consent_ledger.api.lookup import Asked as Lookup
 from consent_ledger.api.lookup import Look, Shown
@@ -163,6 +165,12 @@ CHANGES: Final[dict[str, Any]] = {
         **_problems(400, 401, 403, 409, 413, 422, 503),
     },
 }
+CONFIRMATIONS: Final[dict[str, Any]] = {
+    "summary": "Ask whether the one mail that asks an address to confirm a consent may be sent",
+    "parameters": _KEY,
+    "requestBody": {"required": True, "content": {JSON: {"schema": written_out(AskedToConfirm)}}},
+    "responses": {"200": _json("yes or no", written_out(Confirmation)), **_problems(400, 401, 403, 413, 422, 503)},
+}
 LOOKUP: Final[dict[str, Any]] = {
     "summary": "Show a person's entries at one controller; the look is recorded first",
     "parameters": [
@@ -207,10 +215,14 @@ REQUESTS: Final[dict[str, Any]] = {
             "the most pressing first",
             {
                 "type": "object",
-                "required": ["requests", "notices"],
+                "required": ["requests", "notices", "more"],
                 "properties": {
                     "requests": {"type": "array", "items": written_out(SubjectRequest)},
                     "notices": {"type": "array", "items": written_out(Notice)},
+                    "more": {
+                        "type": "boolean",
+                        "description": "there are withdrawals of which nobody was told, not listed",
+                    },
                 },
             },
         ),

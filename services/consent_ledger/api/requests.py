@@ -38,7 +38,7 @@ class Requests:
         """Answer one request: everything about the controllers of the key, the most pressing first."""
         key = await self._access.require(request, "audit")
         duties = (await self._read()).of(key.acts_for)
-        return json_response({"requests": duties.requests, "notices": duties.notices})
+        return json_response({"requests": duties.requests, "notices": duties.notices, "more": duties.more})
 
     async def count(self) -> None:
         """Count again and again until cancelled; while the ledger is away the last figures stand, with their age."""

@@ -51,7 +51,7 @@ def list_(
 ) -> None:
     """List requests and notices to recipients, the overdue ones first. Exit status 1 when something is overdue."""
     duties = run(_read(found.settings(data))).of(lambda one: controller in (None, one))
-    shown = Duties([*filter(_ASKED[state], duties.requests)], [*filter(_TOLD[state], duties.notices)])
+    shown = Duties([*filter(_ASKED[state], duties.requests)], [*filter(_TOLD[state], duties.notices)], duties.more)
     _say(shown, as_json=as_json)
     if duties.is_overdue:
         raise typer.Exit(NO)
@@ -87,12 +87,16 @@ async def _read(settings: Settings) -> Duties:
 
 def _say(duties: Duties, *, as_json: bool) -> None:
     if as_json:
-        say_json({"requests": duties.requests, "notices": duties.notices})
+        say_json({"requests": duties.requests, "notices": duties.notices, "more": duties.more})
         return
     out.print(_requests(duties.requests))
     if duties.notices:
         out.print()
         out.print(_notices(duties.notices))
+    if duties.more:
+        out.print(
+            f"Recipients were told of none of more than {requests.NOTICES_MAX:,} withdrawals; the rest is not shown."
+        )
 
 
 def _requests(requests_: Sequence[Request]) -> object:

@@ -37,7 +37,7 @@ def run_(
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Delete evidence of consents, files of requests, quarantined records and answers to campaigns whose time is over.
+    """Delete evidence of what permitted, files of requests, quarantined records and campaigns whose time is over.
 
     Never a refusal. A run that was cut off is taken up where it stood. What was deleted is recorded in the ledger, as
     figures.

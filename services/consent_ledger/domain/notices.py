@@ -1,6 +1,6 @@
 """Who must be told of an erasure, rectification, restriction or withdrawal, and who has been (Art. 19; C-129/21)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -41,8 +41,7 @@ def fold(
 ) -> list[Notice]:
     """List all notices there are to give, and those that were given; the most pressing first.
 
-    Recipients are those that the register names for the purposes concerned, and whoever else was told. Of withdrawals
-    and changes of address only those that somebody has begun to pass on are looked at.
+    Recipients are those that the register names for the purposes concerned, and whoever else was told.
     """
     notices = [
         notice
@@ -94,12 +93,21 @@ def _is_act(one: Step, steps: Sequence[Step], controller: str) -> bool:
     return one.type == "restriction-placed" or one.type in PASSED_ON
 
 
+def controllers_with_recipients(register: Register) -> set[str]:
+    """Name the controllers that have any recipient to tell."""
+    return {name for name in register.controllers if any(_recipients_of(register, name, None))}
+
+
 def _recipients(register: Register, controller: str, opened: Iterable[Step]) -> Iterable[str]:
     """Name the recipients that the register has for the purposes of what was opened; of all, if it names none."""
     wanted: set[str] | None = set()
     for one in opened:
         purposes = one.body.get("purposes")
         wanted = wanted | set(purposes) if wanted is not None and isinstance(purposes, list) and purposes else None
+    return _recipients_of(register, controller, wanted)
+
+
+def _recipients_of(register: Register, controller: str, wanted: Collection[str] | None) -> Iterable[str]:
     for row in register.document.get("purposes", ()):
         if row["controller"] == controller and (wanted is None or row["id"] in wanted):
             doc = row.get("doc")

@@ -31,7 +31,7 @@ REFERENCE: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Type of step → the field that names its request."""
 PASSED_ON: Final = frozenset({"consent-withdrawn", "identifier-changed"})
-"""Types of which recipients are told once somebody has begun to: most of them concern nobody else."""
+"""Types that are no request, and of which recipients are told (Art. 19; C-129/21)."""
 FILED: Final = REFERENCE.keys() - {"erasure-executed"}
 """Types that are only the file of a request: their personal part is kept for a time and then goes."""
 VOID: Final = "event-voided"

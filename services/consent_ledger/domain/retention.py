@@ -1,36 +1,39 @@
-"""What may be deleted of a dossier (domain.md 7.4): evidence of consents whose time is over, never a refusal.
+"""What may be deleted of a dossier (domain.md 7.4, 10.4): what permitted, once its time is over; never a refusal.
 
-Two things go apart. The personal part of a consent goes when its time is over. Its index rows, by which it is found, go
-only where nothing but the consent itself rests on them: what links two identifiers, marks one as shared, tells an age
-or names several controllers also carries refusals, which would no longer reach everyone they reach.
+Two things go apart. The personal part of an entry goes when its time is over. Its index rows, by which it is found, go
+only where nothing but the entry itself rests on them: what links two identifiers, marks one as shared, tells an age or
+names several controllers also carries refusals, which would no longer reach everyone they reach. A person about whom
+nothing is relied on, and who never refused anything, is forgotten whole, links and all.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from consent_ledger.domain import durations, holds
+from consent_ledger.domain import confirmation, durations, holds, reliance
 from consent_ledger.domain.deadlines import evidence_until
-from consent_ledger.domain.decision import ADDRESS_OF, decide, decide_address
+from consent_ledger.domain.decision import Pair, decide_address
 from consent_ledger.domain.facts import Fact
-from consent_ledger.domain.register import CONSENT, Purpose, Register
+from consent_ledger.domain.register import Register
 from consent_ledger.domain.requests import Calendar
 
-DEFAULT: Final = "P3Y"
-"""How long evidence is kept where nobody says (ISO 8601)."""
 QUARANTINE_DAYS: Final = 30
 REQUEST_FILE: Final = "P3Y"
 """How long the file of an answered request is kept, from the answer."""
-_AT_ONCE: Final = "P0D"
-_UNCONFIRMED: Final = "CONFIRMATION_EXPIRED"
-_ENDED: Final = frozenset(
-    {"ERASED", "OBJECTION_DM", "COMPLAINT", "ERASURE_REQUESTED", "CONSENT_WITHDRAWN", "CONSENT_ABSENT"}
-    | {"CONSENT_EXPIRED", "INACTIVE_EXPIRED", _UNCONFIRMED}
+_CONSENT: Final = "consent-given"
+_SALE: Final = "relationship-started"
+_WITHDRAWAL: Final = "consent-withdrawn"
+_RELATIONSHIP: Final = frozenset({_SALE, "relationship-ended"})
+_DATED: Final = frozenset({"contact-recorded", "relationship-ended"})
+_FOLLOWING: Final = frozenset({"consent-confirmed", "event-voided"})
+"""Types that refer to a consent and, having no identifiers, are found by it alone."""
+_OF_PERSON: Final = frozenset(
+    {"identifiers-linked", "identifier-changed", "identifier-verified", "repermission-sent", "objection-withdrawn"}
 )
-"""Why a consent is not relied on any more. What only keeps it from use, such as a restriction, is no end."""
-_STEPS_MAX: Final = 1000
+"""Types that tell something of a person for as long as anything else is known."""
+_ADULT_YEARS: Final = 18
 
 Place = tuple[int, int]
 
@@ -50,132 +53,118 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING: Final = Plan(payloads=frozenset(), facts=frozenset(), purposes=(), kept=0)
 
 
-def plan(register: Register, facts: Sequence[Fact], controller: str, calendar: Calendar, now: int) -> Plan:
-    """Tell what may go of a dossier now. Of whoever is under a legal hold, nothing may."""
+def plan(register: Register, facts: Sequence[Fact], controller: str, calendar: Calendar, now: int, since: int) -> Plan:
+    """Tell what may go of a dossier now. Of whoever is under a legal hold, nothing may.
+
+    `since`: when the register came into force.
+    """
     held = holds.held(register, facts, controller, now)
-    consents = [one for one in facts if one.type == "consent-given" and held.isdisjoint(one.tokens)]
-    over = [one for one in consents if is_over(register, facts, one, controller, calendar, now)]
+    today = calendar.day(now)
+    over = [
+        one for one in facts
+        if _is_free(one, held)
+        and (until := until_of(register, facts, one, controller, calendar, now, since)) is not None and today > until
+    ]  # fmt: skip
     if not over:
         return NOTHING
-    forgotten = _with(facts, [one for one in over if not _carries(one)], {"consent-confirmed", "event-voided"})
-    if not still_suppressed(register, facts, _without(facts, forgotten), controller, now):
-        forgotten = frozenset()
+    forgotten = next(
+        (
+            some for some in _candidates(register, facts, over, controller, calendar, now)
+            if _same_answers(register, facts, some, controller, now)
+        ),
+        frozenset[Place](),
+    )  # fmt: skip
     return Plan(
-        payloads=_with(facts, over, {"consent-confirmed"}),
+        payloads=_with(facts, over, {"consent-confirmed"}) | forgotten,
         facts=forgotten,
-        purposes=tuple(name for one in over for name in one.purposes or ()),
-        kept=sum(one.place not in forgotten for one in over),
+        purposes=tuple(name for one in over if one.type == _CONSENT for name in one.purposes or ()),
+        kept=sum(one.type == _CONSENT and one.place not in forgotten for one in over),
     )
-
-
-def is_over(
-    register: Register, facts: Sequence[Fact], consent: Fact, controller: str, calendar: Calendar, now: int
-) -> bool:
-    """Tell whether the last day to keep the evidence of a consent has passed; False while reliance on it has no end."""
-    until = until_of(register, facts, consent, controller, calendar, now)
-    return until is not None and calendar.day(now) > until
 
 
 def until_of(
-    register: Register, facts: Sequence[Fact], consent: Fact, controller: str, calendar: Calendar, now: int
+    register: Register, facts: Sequence[Fact], fact: Fact, controller: str, calendar: Calendar, now: int, since: int
 ) -> date | None:
-    """Give the last day to keep the evidence of a consent; None while it is relied on, or nobody can tell.
+    """Give the last day to keep the personal part of an entry; None while it is relied on, or if it has no end.
 
-    Reliance ends by withdrawal, objection, expiry or erasure, whichever comes first, for every purpose and channel of
-    the consent. One that never gave any permission was relied on by nobody after its recording.
+    Of refusals only the evidence of a withdrawal has one, and not where staff typed it: by who did, it can be voided.
     """
-    given = calendar.day(consent.recorded)
-    asked = _questions(register, consent, controller)
-    if asked is None:
+    if _is_minor(fact, now):
         return None
-    days = [given]
-    own = [one for one in facts if one.type != "consent-given" or one.place == consent.place]
-    for purpose, channel, identifier in asked:
-        end = _end(register, own, consent, (controller, purpose.id, channel, identifier), now)
-        if end is None:
-            return None
-        instant, reason = end
-        retention = _AT_ONCE if reason == _UNCONFIRMED else retention_of(register, controller, purpose.id)
-        german = channel == "phone" and (consent.country or purpose.terms.country or "").upper() == "DE"
-        calls = [calendar.day(one.time) for one in facts if one.type == "contact-recorded" and one.kind == "call"]
-        days.append(
-            evidence_until(
-                calendar.day(instant), retention, german_calls=german, given=given, last_used=max(calls, default=None)
-            )
-        )
-    if not asked:
-        days += [evidence_until(given, retention_of(register, controller, name)) for name in consent.purposes or ("",)]
-    return max(days)
-
-
-def retention_of(register: Register, controller: str, purpose: str) -> str:
-    """Give how long evidence is kept after reliance ends: of the purpose, of its controller, or P3Y."""
-    rows: Iterable[Mapping[str, Any]] = register.document.get("purposes", ())
-    row = next((one for one in rows if (one["controller"], one["id"]) == (controller, purpose)), {})
-    doc = row.get("doc")
-    said = [
-        row.get("evidence_retention"),
-        doc.get("evidence_retention") if isinstance(doc, dict) else None,
-        register.document.get("controllers", {}).get(controller, {}).get("evidence_retention"),
-    ]
-    return next((one for one in said if _is_duration(one)), DEFAULT)
-
-
-def _questions(
-    register: Register, consent: Fact, controller: str
-) -> list[tuple[Purpose, str, tuple[str, bytes]]] | None:
-    """List what a consent can permit, by purpose, channel and address; None if the register does not know a purpose."""
-    purposes = [register.purposes.get((controller, name)) for name in consent.purposes or ()]
-    if controller not in register.controllers or None in purposes:
-        return None
-    return [
-        (purpose, channel, (kind, token))
-        for purpose in purposes if purpose is not None and purpose.terms.basis == CONSENT
-        for channel in consent.channels or () if channel in purpose.channels
-        for _, kind, token, _ in consent.identifiers if ADDRESS_OF[channel] in (None, kind)
-    ]  # fmt: skip
-
-
-def _end(
-    register: Register, own: Sequence[Fact], consent: Fact, asked: tuple[str, str, str, tuple[str, bytes]], now: int
-) -> tuple[int, str] | None:
-    """Find the first instant at which nobody relied on a consent any more, and why; None if there is none."""
-    controller, purpose, channel, identifier = asked
-    recordings = sorted({one.recorded for one in own if consent.recorded < one.recorded <= now})
-    instant: int | None = consent.recorded
-    for _ in range(_STEPS_MAX):
-        if instant is None or instant > now:
-            return None
-        answer = decide(
-            register, own, controller=controller, identifiers=[identifier], purpose=purpose, channel=channel, at=instant
-        )
-        ended = next((reason for reason in answer.reasons if reason in _ENDED), None)
-        if ended is not None:
-            return instant, ended
-        later = [one for one in (answer.due, next((one for one in recordings if one > instant), None)) if one]
-        instant = min((one for one in later if one > instant), default=None)
+    if fact.type == _CONSENT:
+        return reliance.consent_until(register, facts, fact, controller, calendar, now, since)
+    if fact.type == _SALE:
+        return reliance.sale_until(register, facts, fact, controller, calendar, now)
+    if fact.type in _DATED:
+        return reliance.contact_until(register, fact, controller, calendar)
+    if fact.type == _WITHDRAWAL and fact.entered_by is None:
+        return reliance.withdrawal_until(register, fact, controller, calendar)
     return None
 
 
-def _carries(consent: Fact) -> bool:
-    """Tell whether more than the consent rests on its index rows."""
+def _candidates(
+    register: Register, facts: Sequence[Fact], over: Sequence[Fact], controller: str, calendar: Calendar, now: int
+) -> Iterator[frozenset[Place]]:
+    """Give sets of entries that may be forgotten whole, the largest first."""
+    places = {one.place for one in over}
+    rest = [
+        one for one in facts if one.place not in places and not (one.type in _FOLLOWING and not one.identifiers)
+    ]  # fmt: skip
+    free = [one for one in over if one.type != _WITHDRAWAL]
+    if len(free) == len(over) and not any(_bears_on_others(one, now) for one in facts):
+        quiet = reliance.longest(register, controller, register.purposes_of(controller))
+        if all(one.type in _OF_PERSON and calendar.day(now) > _quiet(one, quiet, calendar) for one in rest):
+            yield frozenset(one.place for one in facts)
+    alone = [one for one in free if _is_alone(one, now)]
+    relationship = {one.place for one in facts if one.type in _RELATIONSHIP}
+    whole = relationship <= {one.place for one in alone}
+    used = any(one.type == _CONSENT for one in rest)
+    kept_clocks = [
+        one for one in alone
+        if (whole or one.type not in _RELATIONSHIP) and not (used and one.type == "contact-recorded")
+    ]  # fmt: skip
+    yield _with(facts, kept_clocks, _FOLLOWING)
+    yield _with(facts, [one for one in alone if one.type == _CONSENT], _FOLLOWING)
+
+
+def _quiet(fact: Fact, retention: str, calendar: Calendar) -> date:
+    return evidence_until(calendar.day(fact.recorded), retention)
+
+
+def _is_alone(fact: Fact, now: int) -> bool:
+    """Tell whether an entry says nothing but that something about one address is permitted."""
+    return len(fact.identifiers) == 1 and not _bears_on_others(fact, now)
+
+
+def _bears_on_others(fact: Fact, now: int) -> bool:
+    """Tell whether more than this person's permissions rests on an entry.
+
+    It tells something of other people or controllers, that the person is a minor, or when the address may be asked to
+    confirm again.
+    """
     return (
-        len(consent.identifiers) > 1
-        or any(shared for _, _, _, shared in consent.identifiers)
-        or len(consent.controllers or ()) > 1
-        or consent.birth_day is not None
+        any(shared for _, _, _, shared in fact.identifiers)
+        or len(fact.controllers or ()) > 1
+        or _is_minor(fact, now)
+        or (fact.type == _CONSENT and now < durations.after(fact.time, confirmation.ONCE_IN))
     )
 
 
-def _with(facts: Sequence[Fact], consents: Collection[Fact], types: Collection[str]) -> frozenset[Place]:
-    """Take along what refers to consents and, having no identifiers, is found by them alone."""
-    ids = {one.event_id for one in consents}
+def _is_minor(fact: Fact, now: int) -> bool:
+    """Tell whether an entry says that the person is not yet 18."""
+    return fact.birth_day is not None and durations.birthday(fact.birth_day, _ADULT_YEARS) > now
+
+
+def _with(facts: Sequence[Fact], chosen: Collection[Fact], types: Collection[str]) -> frozenset[Place]:
+    """Take along what refers to what was chosen and, having no identifiers, is found by it alone."""
+    ids = {one.event_id for one in chosen}
     referring = (one.place for one in facts if one.type in types and one.refers_to in ids and not one.identifiers)
-    return frozenset({*(one.place for one in consents), *referring})
+    return frozenset({*(one.place for one in chosen), *referring})
 
 
-def _without(facts: Sequence[Fact], forgotten: Collection[Place]) -> list[Fact]:
-    return [one for one in facts if one.place not in forgotten]
+def _is_free(fact: Fact, held: Collection[bytes]) -> bool:
+    """Tell whether a fact is of nobody under a legal hold; one without identifiers may be of anybody in the dossier."""
+    return not held or (bool(fact.tokens) and fact.tokens.isdisjoint(held))
 
 
 def still_suppressed(
@@ -192,8 +181,15 @@ def still_suppressed(
     return True
 
 
-def _is_duration(value: object) -> bool:
-    try:
-        return isinstance(value, str) and durations.parse(value) is not None
-    except durations.DurationError:
-        return False
+def _same_answers(
+    register: Register, facts: Sequence[Fact], forgotten: Collection[Place], controller: str, now: int
+) -> bool:
+    """Decide everything without what is to be forgotten: no no may become a yes, and no yes a no or a shorter one."""
+    kept = [one for one in facts if one.place not in forgotten]
+
+    def yeses(some: Sequence[Fact], kind: str, token: bytes) -> dict[Pair, int | None]:
+        answers = decide_address(register, some, controller=controller, type=kind, token=token, at=now)
+        return {pair: answer.valid_until for pair, answer in answers.items() if answer.allow}
+
+    everyone = {(kind, token) for one in facts for _, kind, token, _ in one.identifiers}
+    return all(yeses(facts, kind, token) == yeses(kept, kind, token) for kind, token in everyone)

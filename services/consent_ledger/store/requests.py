@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
@@ -17,14 +17,21 @@ from consent_ledger.runtime.calendars import of_controllers
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
 
+NOTICES_MAX: Final = 10_000
+"""Of how many withdrawals and changes of address that nobody was told of a list tells; the oldest of each shard."""
 _SQL = statements.load(__file__)
+_PAGE: Final = 2_000
 
 
 class Duties(NamedTuple):
-    """All requests and notices, the most pressing of each first."""
+    """All requests and notices, the most pressing of each first; of `NOTICES_MAX` withdrawals that nobody was told of.
+
+    `more`: there are others that nobody was told of.
+    """
 
     requests: list[Request]
     notices: list[Notice]
+    more: bool = False
 
     @property
     def is_overdue(self) -> bool:
@@ -36,14 +43,40 @@ class Duties(NamedTuple):
         return Duties(
             [one for one in self.requests if wanted(one.controller)],
             [one for one in self.notices if wanted(one.controller)],
+            self.more,
         )
 
 
 async def duties(connection: Connection, now: int) -> Duties:
     """Tell how all requests and notices stand at an instant, in microseconds since 1970; of one snapshot."""
-    together, register = await _read(connection)
-    calendar_of: Callable[[str], Calendar] = of_controllers(register)
-    return Duties(requests.fold(together, calendar_of, now), notices.fold(together, register, calendar_of, now))
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        together, register = await _read(connection)
+        calendar_of: Callable[[str], Calendar] = of_controllers(register)
+        told = notices.fold(together, register, calendar_of, now)
+        untold, more = await _untold(connection, register, calendar_of, now)
+    every = sorted([*told, *untold], key=lambda one: one.order)
+    return Duties(requests.fold(together, calendar_of, now), every, more)
+
+
+async def _untold(
+    connection: Connection, register: Register, calendar_of: Callable[[str], Calendar], now: int
+) -> tuple[list[Notice], bool]:
+    """List the notices of what nobody was told of, page by page, and say whether there are more."""
+    found: list[Notice] = []
+    abouts: set[UUID] = set()
+    place = (-1, -1)
+    concerned = sorted(notices.controllers_with_recipients(register))
+    known = {register.version: register}
+    while concerned and (rows := await connection.fetch(_SQL["passed_on"], *place, concerned, _PAGE)):
+        place = (rows[-1]["shard"], rows[-1]["pos"])
+        known |= await _registers(connection, [row for row in rows if row["register_version"] not in known])
+        steps = [_step(row, known[row["register_version"]]) for row in rows]
+        page = notices.fold({one.event_id: [one] for one in steps}, register, calendar_of, now)
+        found += page
+        abouts |= {one.about for one in page}
+        if len(abouts) > NOTICES_MAX:
+            return found, True
+    return found, False
 
 
 class File(NamedTuple):
@@ -56,7 +89,8 @@ class File(NamedTuple):
 
 async def files(connection: Connection, now: int) -> list[File]:
     """List the files of answered requests, without what was refused or carried out: that is no file, it stays."""
-    together, register = await _read(connection)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        together, register = await _read(connection)
     return [
         File(
             request.controller,
@@ -70,18 +104,17 @@ async def files(connection: Connection, now: int) -> list[File]:
 
 async def _read(connection: Connection) -> tuple[dict[UUID, list[Step]], Register]:
     """Read all steps of requests by request, and the register in force."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        rows = await connection.fetch(_SQL["steps"])
-        told = {UUID(read_body(row["body"])["request_id"]) for row in rows if row["type"] == "recipient-notified"}
-        rows += await connection.fetch(_SQL["events"], list(told), list(requests.PASSED_ON))
-        newest = await connection.fetchval(_SQL["newest"])
-        known = await _registers(connection, rows, newest)
+    rows = await connection.fetch(_SQL["steps"])
+    told = {UUID(read_body(row["body"])["request_id"]) for row in rows if row["type"] == "recipient-notified"}
+    rows += await connection.fetch(_SQL["events"], list(told), list(requests.PASSED_ON))
+    newest = await connection.fetchval(_SQL["newest"])
+    known = await _registers(connection, rows, newest)
     return requests.by_request(_step(row, known[row["register_version"]]) for row in rows), known[newest]
 
 
-async def _registers(connection: Connection, rows: Sequence[Record], newest: int) -> dict[int, Register]:
-    """Compile the registers under which the entries were recorded, and the newest."""
-    wanted = {row["register_version"] for row in rows} | {newest}
+async def _registers(connection: Connection, rows: Sequence[Record], *more: int) -> dict[int, Register]:
+    """Compile the registers under which the entries were recorded, and more of them."""
+    wanted = {*(row["register_version"] for row in rows), *more}
     found = {
         row[0]: registers.compile(row[1], row[0]) for row in await connection.fetch(_SQL["registers"], list(wanted))
     }

@@ -9,6 +9,16 @@ SELECT l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.b
   JOIN ledger l ON l.shard = e.shard AND l.pos = e.pos
  WHERE l.type = ANY($2::text[]);
 
+-- name: passed_on
+-- Of those nobody has been told of yet, a page in the order of the ledger. Only where a controller has recipients.
+SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body
+  FROM ledger l
+ WHERE l.type IN ('consent-withdrawn', 'identifier-changed') AND (l.shard, l.pos) > ($1, $2)
+   AND EXISTS (SELECT FROM entry_subject s
+                WHERE s.shard = l.shard AND s.pos = l.pos AND s.controller = ANY($3::text[]))
+   AND NOT EXISTS (SELECT FROM ledger n WHERE n.type = 'recipient-notified' AND told_about(n.body) = l.event_id::text)
+ ORDER BY l.shard, l.pos LIMIT $4;
+
 -- name: registers
 SELECT version, document FROM register WHERE version = ANY($1::bigint[]) ORDER BY version;
 

@@ -61,6 +61,12 @@ async def register_version(connection: Connection) -> int:
     return found
 
 
+async def register_since(connection: Connection, version: int) -> datetime:
+    """Return the instant at which a version of the register came into force."""
+    found: datetime = await connection.fetchval(_SQL["register_since"], version)
+    return found
+
+
 async def last_dossier(connection: Connection) -> int:
     """Return the highest id there is."""
     found: int = await connection.fetchval(_SQL["last_dossier"])
@@ -88,7 +94,7 @@ async def delete_payloads(connection: Connection, doomed: Collection[Doomed]) ->
 
 
 async def delete_index_rows(connection: Connection, doomed: Collection[Doomed]) -> int:
-    """Delete the index rows of entries; return how many there were. The database refuses those of all but consents."""
+    """Delete the index rows of entries; return how many there were. The database refuses those of refusals."""
     return _count(await connection.execute(_SQL["delete_index_rows"], *_columns(doomed)))
 
 

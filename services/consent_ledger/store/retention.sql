@@ -16,6 +16,9 @@ SELECT epoch FROM view_head;
 -- name: register_version
 SELECT register_version FROM view_head;
 
+-- name: register_since
+SELECT recorded_at FROM register WHERE version = $1;
+
 -- name: last_dossier
 SELECT coalesce(max(id), 0) FROM dossier;
 
@@ -36,7 +39,7 @@ DELETE FROM payload p
  WHERE p.shard = d.shard AND p.pos = d.pos AND p.controller = d.controller;
 
 -- name: delete_index_rows
--- The trigger raises for a row of anything but a consent, so satellites, which have none, must not come with any.
+-- The trigger raises for a row of a refusal.
 DELETE FROM entry_subject s
  USING unnest($1::text[], $2::int[], $3::bigint[]) AS d (controller, shard, pos)
  WHERE s.shard = d.shard AND s.pos = d.pos AND s.controller = d.controller;

@@ -16,7 +16,6 @@ from consent_ledger.domain import durations, retention
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.deadlines import evidence_until
 from consent_ledger.domain.facts import Dossier, Fact
-from consent_ledger.domain.register import Register
 from consent_ledger.domain.requests import Calendar
 from consent_ledger.domain.retention import NOTHING, Plan
 from consent_ledger.runtime.calendars import of_controllers
@@ -36,8 +35,8 @@ _ROWS_PER_STATEMENT = 1_000
 class Counts(msgspec.Struct, kw_only=True):
     """What a run deleted, or would. `consents`: those whose time is over, by `controller/purpose`.
 
-    `payloads`: personal parts of consents and of the files of answered requests. `kept`: consents whose index rows
-    stay, because refusals rest on them. `campaign_answers`: of CONSENT_CAMPAIGN_RETENTION.
+    `payloads`: personal parts of consents, sales, contacts, withdrawals and of the files of answered requests. `kept`:
+    consents whose index rows stay, because refusals rest on them. `campaign_answers`: of CONSENT_CAMPAIGN_RETENTION.
     """
 
     payloads: int = 0
@@ -86,6 +85,7 @@ class Retention:
         self._chunk = chunk
         self._progress = progress
         self._register = registers.compile({}, 0)
+        self._since = 0
         self._calendar_of: Callable[[str], Calendar] = of_controllers(self._register)
 
     async def count(self) -> Report:
@@ -136,6 +136,7 @@ class Retention:
         version = await store.register_version(self._connection)
         if version:
             self._register = registers.compile(await view.register(self._connection, version), version)
+            self._since = durations.instant(await store.register_since(self._connection, version))
         self._calendar_of = of_controllers(self._register)
 
     async def _report_progress(self, next_dossier: int) -> None:
@@ -146,7 +147,7 @@ class Retention:
         planned = []
         for dossier in stored:
             facts = Dossier.loads(dossier.facts).facts
-            plan = _plan(self._register, dossier.controller, facts, self._calendar_of(dossier.controller), now)
+            plan = self._plan_of(dossier.controller, facts, now)
             if plan is not NOTHING:
                 planned.append((dossier, facts, plan))
         doomed = {(dossier.controller, *place) for dossier, _, plan in planned for place in plan.payloads}
@@ -159,6 +160,13 @@ class Retention:
             for dossier, facts, plan in planned
         ]  # fmt: skip
         return [one for one in found if one.payloads or one.plan.facts]
+
+    def _plan_of(self, controller: str, facts: Sequence[Fact], now: datetime) -> Plan:
+        if len(facts) > FACTS_MAX:
+            # It answers no to everything, and judging it costs more than keeping it.
+            return NOTHING
+        calendar = self._calendar_of(controller)
+        return retention.plan(self._register, facts, controller, calendar, durations.instant(now), self._since)
 
     async def _forget(self, ids: Sequence[int], counts: Counts, now: datetime) -> None:
         """Plan once more under the viewer's lock, and do it."""
@@ -231,13 +239,6 @@ class Retention:
     def _campaigns_end(self, now: datetime) -> datetime:
         """Give the instant before which no answer to a campaign is kept."""
         return durations.before(now, self._settings.campaign_retention)
-
-
-def _plan(register: Register, controller: str, facts: Sequence[Fact], calendar: Calendar, now: datetime) -> Plan:
-    if len(facts) > FACTS_MAX:
-        # It answers no to everything, and judging it costs more than keeping it.
-        return NOTHING
-    return retention.plan(register, facts, controller, calendar, durations.instant(now))
 
 
 def _tokens(facts: Iterable[Fact]) -> set[bytes]:
