@@ -19,7 +19,7 @@ create table told (
     primary key (q, id)
 );
 
-grant insert on told to consent_viewer, consent_retention;
+grant insert on told to consent_viewer, consent_retention, consent_eraser;
 grant select, delete on told to consent_relay;
 grant select on told to consent_operator;
 grant select on ledger to consent_relay;
