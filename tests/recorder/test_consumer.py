@@ -1,14 +1,14 @@
-"""A poll that fails loses nothing of what it had already taken from other partitions.
+"""A poll that fails loses nothing of what it had already taken from other partitions; a poll brings all there is.
 
-Seen to fail: positions not put back after a poll that failed; the position moved for a page before all pages were
-had; an offset that is gone raised as an error.
+Seen to fail: fetching on while records are dealt with; positions not put back after a poll that failed; the position
+moved for a page before all pages were had; an offset that is gone raised as an error.
 """
 
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CorruptRecordException, LeaderNotAvailableError
 
 from builders import given
@@ -115,3 +115,28 @@ async def test_an_offset_that_is_gone_is_told_and_the_other_partition_goes_on(
 
     assert found == [0]
     assert consumer.out_of_range == {bare.partition(2)}
+
+
+async def test_a_poll_brings_all_that_arrived_while_the_records_of_the_last_were_dealt_with(
+    bare: Installation, consumer: ShardConsumer
+) -> None:
+    await make_ready(bare, consumer)
+    await consumer.getmany(timeout_ms=1000, max_records=100)
+    await bare.publish(given(), shard=1)
+    # Whoever goes on fetching has it by the time that another reader has it.
+    await read_to_end(bare, shard=1)
+    await bare.publish(given(), shard=2)
+
+    found = await consumer.getmany(timeout_ms=1000, max_records=100)
+
+    assert {partition.partition for partition in found} == {0, 1}
+
+
+async def read_to_end(home: Installation, *, shard: int) -> None:
+    partition = home.partition(shard)
+    async with AIOKafkaConsumer(**home.settings.kafka(), enable_auto_commit=False) as reader:
+        reader.assign([partition])
+        end = (await reader.end_offsets([partition]))[partition]
+        reader.seek(partition, 0)
+        while await reader.position(partition) < end:
+            await reader.getmany(partition, timeout_ms=1000)

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.store import ledger
 
 
 @pytest.fixture
@@ -28,3 +29,10 @@ async def superuser(database: str) -> AsyncIterator[Connection]:
     connection: Connection = await asyncpg.connect(database)
     yield connection
     connection.terminate()
+
+
+@pytest.fixture(params=["few", "many"])
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries are added as if they were few, then as if they were many."""
+    if request.param == "many":
+        monkeypatch.setattr(ledger, "FEW", 0)

@@ -27,6 +27,8 @@ from consent_ledger.store.ledger import (
 from running import SettableClock
 from store.drafts import LEASE, NOON, append, batch, claimed, draft, load, quarantined
 
+pytestmark = pytest.mark.usefixtures("size")
+
 
 async def test_positions_are_gapless_from_zero_whatever_the_offsets(recorder: Connection) -> None:
     await claimed(recorder)

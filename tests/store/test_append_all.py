@@ -17,6 +17,8 @@ from consent_ledger.store import ledger
 from consent_ledger.store.ledger import Duplicate, FencedError, IdsTakenError, MovedError
 from store.drafts import LEASE, append, batch, claimed, draft
 
+pytestmark = pytest.mark.usefixtures("size")
+
 
 async def test_every_shard_keeps_positions_and_accounts_of_its_own(recorder: Connection) -> None:
     await claimed(recorder, 1)

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ class Stage:
 
     async def _has_settled(self) -> bool:
         untold = await self.home.fetch("SELECT FROM dnc_snapshot WHERE state = 'active' AND NOT announced")
-        return not untold and not any(await view.news(self.home.superuser, self.home.clock))
+        at_once = timedelta()
+        news = await view.news(self.home.superuser, self.home.clock, pause=at_once, patience=at_once)
+        return not untold and not any(news)
 
     async def _is_read(self) -> bool:
         rows = await self.home.fetch(

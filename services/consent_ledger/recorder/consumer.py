@@ -43,6 +43,7 @@ class ShardConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             await asyncio.sleep(_LONG_POLL_MS / 1000)
             return {}
         positions = {partition: await self.position(partition) for partition in ready}
+        self.resume(*ready)
         try:
             records: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
                 *ready, timeout_ms=max(timeout_ms, _LONG_POLL_MS), max_records=max_records
@@ -59,6 +60,10 @@ class ShardConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             # A header key that is not UTF-8 makes aiokafka raise for ever, without saying for which partition.
             records = await self._get_leniently(positions)
         self.handed_out.update({partition: found[-1].offset + 1 for partition, found in records.items() if found})
+        if records:
+            # What would be fetched while these are dealt with comes first at the next poll, and alone: nothing more is
+            # fetched until it is taken, so all that arrives behind it waits for one poll more.
+            self.pause(*ready)
         return records
 
     async def _get_leniently(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, list[ConsumerRecord]]:

@@ -7,7 +7,7 @@ still its own and the batch begins at the very offset that comes next (compare-a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -19,6 +19,9 @@ from consent_ledger.store import statements
 from consent_ledger.store.leases import end_back_ends
 
 _SQL = statements.load(__file__)
+
+FEW: Final = 64
+"""Up to so many entries are added in one statement; COPY takes more round trips and less time for each entry."""
 
 
 class FencedError(Exception):
@@ -227,29 +230,53 @@ async def _open(connection: Connection, batches: Sequence[Batch], clock: Clock) 
     return opened
 
 
+class _Rows(NamedTuple):
+    """What entries are in the tables."""
+
+    event: list[tuple[Any, ...]]
+    ledger: list[tuple[Any, ...]]
+    entry_subject: list[tuple[Any, ...]]
+    payload: list[tuple[Any, ...]]
+
+
 async def _add_entries(connection: Connection, opened: Sequence[_Opened]) -> None:
     places = [(one, pos, draft) for one in opened for pos, draft in one.placed()]
     if not places:
         return
-    ids = [draft.event_id for _, _, draft in places]
-    done = await connection.execute(
-        _SQL["add_events"],
-        ids,
-        [one.batch.shard for one, _, _ in places],
-        [pos for _, pos, _ in places],
-        [draft.digest for _, _, draft in places],
+    rows = _Rows(
+        [(draft.event_id, one.batch.shard, pos, draft.digest) for one, pos, draft in places],
+        [_row(one, pos, draft) for one, pos, draft in places],
+        [(one.batch.shard, pos, *subject) for one, pos, draft in places for subject in draft.subjects],
+        [(one.batch.shard, pos, *payload) for one, pos, draft in places for payload in draft.payloads],
     )
-    if done != f"INSERT 0 {len(ids)}":
+    add = _add_few if len(places) <= FEW else _add_many
+    if await add(connection, rows) < len(places):
         shards, positions = [one.batch.shard for one in opened], [one.next_pos for one in opened]
-        taken = await connection.fetch(_SQL["taken"], ids, shards, positions)
+        taken = await connection.fetch(_SQL["taken"], [row[0] for row in rows.event], shards, positions)
         raise IdsTakenError({row["event_id"]: row["digest"] for row in taken})
-    await _copy(connection, "ledger", [_row(one, pos, draft) for one, pos, draft in places])
-    for table, rows_of in (("entry_subject", "subjects"), ("payload", "payloads")):
-        rows = [(one.batch.shard, pos, *row) for one, pos, draft in places for row in getattr(draft, rows_of)]
-        await _copy(connection, table, rows)
     for one, pos, draft in places:
         if draft.load:
             await _add_register(connection, one, pos, draft.event_id, draft.load)
+
+
+async def _add_few(connection: Connection, rows: _Rows) -> int:
+    widths = 4, 12, 8, 5
+    columns = [column for table, width in zip(rows, widths, strict=True) for column in _columns(table, width)]
+    free: int = await connection.fetchval(_SQL["add_few"], *columns)
+    return free
+
+
+async def _add_many(connection: Connection, rows: _Rows) -> int:
+    done = await connection.execute(_SQL["add_events"], *_columns(rows.event, 4))
+    free = int(done.removeprefix("INSERT 0 "))
+    if free == len(rows.event):
+        for table in ("ledger", "entry_subject", "payload"):
+            await _copy(connection, table, getattr(rows, table))
+    return free
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
 async def _add_register(connection: Connection, one: _Opened, pos: int, event_id: UUID, load: RegisterLoad) -> None:

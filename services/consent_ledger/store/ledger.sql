@@ -38,6 +38,29 @@ SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bytea[]) AS e (eve
  ORDER BY event_id
 ON CONFLICT DO NOTHING;
 
+-- name: add_few
+-- Event ids, entries, identifiers and payloads in one round trip; how many of the ids were free.
+WITH events AS (
+    INSERT INTO event (event_id, shard, pos, digest)
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bytea[]) AS e (event_id, shard, pos, digest)
+     ORDER BY event_id
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+), entries AS (
+    INSERT INTO ledger (shard, pos, event_id, type, occurred_at, recorded_at, k_offset, register_version, body,
+                        payload_commit, tags, leaf_hash)
+    SELECT * FROM unnest($5::int[], $6::bigint[], $7::uuid[], $8::text[], $9::timestamptz[], $10::timestamptz[],
+                         $11::bigint[], $12::bigint[], $13::bytea[], $14::bytea[], $15::bytea[], $16::bytea[])
+), subjects AS (
+    INSERT INTO entry_subject (shard, pos, controller, ordinal, role, type, shared, hash)
+    SELECT * FROM unnest($17::int[], $18::bigint[], $19::text[], $20::smallint[], $21::text[], $22::text[],
+                         $23::boolean[], $24::bytea[])
+), payloads AS (
+    INSERT INTO payload (shard, pos, controller, person, ciphertext)
+    SELECT * FROM unnest($25::int[], $26::bigint[], $27::text[], $28::uuid[], $29::bytea[])
+)
+SELECT count(*) FROM events;
+
 -- name: taken
 -- Without those that this very transaction has just written, from position $3 of shard $2 on.
 SELECT event_id, digest FROM event e

@@ -183,9 +183,9 @@ async def release(connection: Connection, owner: str) -> None:
     await connection.execute(_SQL["release"], owner)
 
 
-async def news(connection: Connection, clock: Clock) -> News:
-    """Say what a fold would find."""
-    row = await connection.fetchrow(_SQL["news"])
+async def news(connection: Connection, clock: Clock, *, pause: timedelta, patience: timedelta) -> News:
+    """Say what a fold would find; if nothing, then only after `patience`. The server looks every `pause`."""
+    row = await connection.fetchrow(_SQL["news"], pause, patience)
     assert row is not None  # noqa: S101 - the row is made by the migration
     now = clock.now(row["now"])
     due = row["due"] is not None and row["due"] <= max(now, row["instant"])

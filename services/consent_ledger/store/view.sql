@@ -18,12 +18,7 @@ UPDATE view_head SET lease_until = clock_timestamp() + $2::interval WHERE epoch 
 UPDATE view_head SET lease_until = '-infinity' WHERE owner = $1;
 
 -- name: news
--- What there is to fold: without a lock, asked all the time.
-SELECT EXISTS (SELECT FROM shard_head h WHERE h.next_pos > coalesce(v.applied[h.shard + 1], 0)) AS entries,
-       v.sweep_controllers <> '{}' AS sweep,
-       v.register_version < (SELECT coalesce(max(version), 0) FROM register) AS register,
-       (SELECT min(due_at) FROM dossier WHERE due_at IS NOT NULL) AS due, v.instant, clock_timestamp() AS now
-  FROM view_head v;
+SELECT entries, sweep, register, due, instant, now FROM view_news($1, $2);
 
 -- name: open
 -- The positions are those of the statement's snapshot: if the lock had to be waited for, they may be older than `applied`,

@@ -32,6 +32,8 @@ SWEEP_LEFT = Gauge("consent_sweep_dossiers_left", "Dossiers to be looked at agai
 OWNS_VIEW = Gauge("consent_view_owned", "1 while this process owns the view")
 
 _DUE_MAX = 500
+# How long to wait for entries before looking at the clock.
+_PATIENCE = timedelta(milliseconds=50)
 
 
 class Viewer:
@@ -42,6 +44,7 @@ class Viewer:
         self._keks = keks
         self._clock = clock
         self._lease = timedelta(seconds=settings.lease_seconds)
+        self._pause = timedelta(milliseconds=settings.poll_ms)
         self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
         self._horizon = Horizon(settings, clock)
         self._eraser = Eraser(settings, keks, clock)
@@ -93,12 +96,11 @@ class Viewer:
             if now - renewed > self._settings.lease_seconds / 4:
                 await view.renew(connection, epoch, self._lease)
                 renewed = now
-            news = await view.news(connection, self._clock)
+            patience = timedelta() if self._calls.has_news else _PATIENCE
+            news = await view.news(connection, self._clock, pause=self._pause, patience=patience)
             if self._calls.has_news or any(news):
                 async with connection.transaction():
                     await self._fold(connection, epoch, placer, news)
-            else:
-                await asyncio.sleep(0.005)
 
     async def _fold(self, connection: Connection, epoch: int, placer: Placer, news: News) -> None:
         head = await view.open_head(connection, epoch)

@@ -15,3 +15,24 @@ begin
         perform pg_sleep_for(pause);
     end loop;
 end $$;
+
+-- What there is to fold, as soon as there is something: without a lock, asked all the time. That time alone has made
+-- something due is known at once only up to the instant for which the view has decided; beyond it, after `patience`.
+create function view_news(pause interval, patience interval)
+returns table (entries boolean, sweep boolean, register boolean, due timestamptz, instant timestamptz, now timestamptz)
+language plpgsql as $$
+declare
+    ends_at constant timestamptz := clock_timestamp() + patience;
+begin
+    loop
+        select exists (select from consent.shard_head h where h.next_pos > coalesce(v.applied[h.shard + 1], 0)),
+               v.sweep_controllers <> '{}',
+               v.register_version < (select coalesce(max(r.version), 0) from consent.register r),
+               (select min(d.due_at) from consent.dossier d where d.due_at is not null), v.instant, clock_timestamp()
+          into entries, sweep, register, due, instant, now
+          from consent.view_head v;
+        exit when entries or sweep or register or due <= instant or now >= ends_at;
+        perform pg_sleep_for(pause);
+    end loop;
+    return next;
+end $$;
