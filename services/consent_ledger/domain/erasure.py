@@ -70,7 +70,7 @@ def executed(register: Register, facts: Sequence[Fact], controller: str, now: in
 def _plan(register: Register, facts: Sequence[Fact], cause: Fact, controller: str, now: int) -> Plan:
     whole = cause.purposes is None and cause.channels is None
     tokens, shared = _person(register, facts, cause, controller)
-    mine = _about(facts, tokens, cause.time)
+    mine = [one for one in identity.about(facts, tokens) if one.time <= cause.time]
     if not whole:
         mine = [one for one in mine if _is_within(register, one, cause, controller)]
     places = frozenset(one.place for one in mine)
@@ -101,15 +101,6 @@ def _person(
     if cause.narrowed:
         return cause.tokens - shared, frozenset()
     return identity.person(register, controller, frozenset(), cause.tokens, known, shared), shared
-
-
-def _about(facts: Sequence[Fact], tokens: frozenset[Token], until: int) -> list[Fact]:
-    """Give what happened up to an instant and names one of the identifiers, or refers to what does."""
-    ids = {one.event_id for one in facts if not tokens.isdisjoint(one.tokens)}
-    pending = [one for one in facts if not one.identifiers and one.refers_to is not None]
-    while found := {one.event_id for one in pending if one.refers_to in ids} - ids:
-        ids |= found
-    return [one for one in facts if one.time <= until and one.event_id in ids]
 
 
 def _is_within(register: Register, fact: Fact, cause: Fact, controller: str) -> bool:

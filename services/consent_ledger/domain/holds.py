@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from consent_ledger.domain import identity
 from consent_ledger.domain.catalogue import HOLD
-from consent_ledger.domain.facts import Fact, Token
+from consent_ledger.domain.facts import EventId, Fact, Token
 from consent_ledger.domain.register import Register
 
 
@@ -25,3 +25,8 @@ def held(register: Register, facts: Sequence[Fact], controller: str, now: int) -
     shared = identity.shared(register, controller, seen)
     named = frozenset[Token]().union(*(one.tokens for one in found))
     return named | identity.person(register, controller, frozenset(), named, seen, shared)
+
+
+def events(register: Register, facts: Sequence[Fact], controller: str, now: int) -> frozenset[EventId]:
+    """Name all events that are about somebody under a hold."""
+    return frozenset(one.event_id for one in identity.about(facts, held(register, facts, controller, now)))

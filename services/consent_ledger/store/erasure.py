@@ -54,12 +54,16 @@ class Waiting(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """How much one erasure destroyed; `rekeyed`: kept, but put under a new key, for the old one is gone."""
+    """How much one erasure destroyed; `rekeyed`: kept, but put under a new key, for the old one is gone.
+
+    `keks`: the key-encryption keys that wrapped the destroyed ones.
+    """
 
     keys: int
     payloads: int
     index_rows: int
     rekeyed: int
+    keks: Sequence[str] = ()
 
 
 async def next_(connection: Connection, limit: int) -> list[bytes]:
@@ -140,7 +144,9 @@ async def begin(
 
     Raises asyncpg's `InsufficientPrivilegeError` where the entry orders nothing of the kind.
     """
-    number: int = await connection.fetchval(_SQL["begin"], *place, controller, now, whole, *figures)
+    number: int = await connection.fetchval(
+        _SQL["begin"], *place, controller, now, whole, *figures[:-1], list(figures.keks)
+    )
     return number
 
 

@@ -51,8 +51,8 @@ SELECT l.shard, l.pos, least(l.occurred_at, l.recorded_at) <= (
 SELECT anchor, person, kek, wrapped FROM person_key WHERE controller = $1 AND (anchor = ANY($2::bytea[]) OR person = ANY($3::uuid[]));
 
 -- name: begin
-INSERT INTO erasure (id, shard, pos, controller, done_at, whole, keys, payloads, index_rows, rekeyed)
-SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9 FROM erasure
+INSERT INTO erasure (id, shard, pos, controller, done_at, whole, keys, payloads, index_rows, rekeyed, keks)
+SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM erasure
 RETURNING id;
 
 -- name: count_index_rows

@@ -166,6 +166,7 @@ class Eraser:
             payloads=len(doomed.parts),
             index_rows=await store.count_index_rows(connection, controller, plan.forgotten),
             rekeyed=len(doomed.survivors),
+            keks=sorted({key.kek for key in doomed.keys}),
         )
         number = await store.begin(connection, plan.cause.place, controller, now, figures, whole=plan.whole)
         if plan.whole:

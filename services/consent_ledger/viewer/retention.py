@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from consent_ledger.domain import durations, retention
+from consent_ledger.domain import durations, holds, retention
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.deadlines import evidence_until
 from consent_ledger.domain.facts import Dossier, Fact
@@ -205,15 +205,25 @@ class Retention:
     async def _request_files(self, now: datetime) -> AsyncIterator[list[Doomed]]:
         """Give what is still there of the files of requests answered so long ago that they may go."""
         instant = durations.instant(now)
+        held = await self._held(instant)
         steps = [
             (file.controller, id_)
             for file in await requests.files(self._connection, instant)
-            if self._calendar_of(file.controller).day(instant) > evidence_until(file.answered, retention.REQUEST_FILE)
+            if held.isdisjoint((file.controller, id_.bytes) for id_ in file.steps)
+            and self._calendar_of(file.controller).day(instant) > evidence_until(file.answered, retention.REQUEST_FILE)
             for id_ in file.steps
         ]
         for first in range(0, len(steps), _ROWS_PER_STATEMENT):
             part = steps[first : first + _ROWS_PER_STATEMENT]
             yield sorted(await store.present_request_payloads(self._connection, part))
+
+    async def _held(self, instant: int) -> set[tuple[str, bytes]]:
+        """Name the events, by controller, that are about people under a legal hold."""
+        return {
+            (one.controller, event)
+            for one in await store.held(self._connection)
+            for event in holds.events(self._register, Dossier.loads(one.facts).facts, one.controller, instant)
+        }
 
     async def _delete_rest(self, id_: UUID, next_dossier: int, counts: Counts, now: datetime) -> None:
         async for batch in self._request_files(now):

@@ -37,6 +37,8 @@ create table erasure (
     payloads int not null,
     index_rows int not null,
     rekeyed int not null,
+    -- The key-encryption keys under which the destroyed keys lay: backups can be read until the last of them is retired.
+    keks text[] not null,
     xact xid8 not null default pg_current_xact_id()
 );
 create index on erasure (shard, pos, controller);
