@@ -23,6 +23,7 @@ from consent_ledger.cli import (
     rebuild,
     reconcile,
     register,
+    replay,
     requests,
     retention,
     rules,
@@ -57,6 +58,7 @@ app.command()(evaluate.evaluate)
 app.command("unsubscribe-link")(unsubscribe.link)
 app.command()(rules.rules)
 app.command()(history.history)
+app.command()(replay.replay)
 app.command()(void.void)
 app.command()(prove.prove)
 app.command()(verify.verify)

@@ -36,7 +36,7 @@ def replace(live: Group, anew: Group, head: Head, needed: Mapping[str, int]) -> 
         used.add(home)
         dossier = anew.dossiers[id_]
         if live.dossiers.get(home) != dossier:
-            changes.dossiers[home] = tuple(dossier)
+            changes.dossiers[home] = (dossier.controller, dossier.facts, dossier.due_at)
         changes.idents.update({hash_: home for hash_ in hashes if live.idents.get(hash_) != home})
     dropped.dossiers = live.dossiers.keys() - used
     dropped.idents = live.idents.keys() - anew.idents.keys()
