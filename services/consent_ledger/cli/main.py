@@ -11,6 +11,8 @@ from consent_ledger.cli import (
     demo,
     doctor,
     evaluate,
+    export,
+    export_ledger,
     history,
     imports,
     inbound,
@@ -62,6 +64,8 @@ app.command()(replay.replay)
 app.command()(void.void)
 app.command()(prove.prove)
 app.command()(verify.verify)
+export.app.command("ledger")(export_ledger.ledger)
+app.add_typer(export.app, name="export")
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(inbound.app, name="inbound")

@@ -19,6 +19,8 @@ from consent_ledger.sealer import outside
 from consent_ledger.store import audit as stored
 from consent_ledger.store import keys
 from consent_ledger.verifier.audit import Report, audit
+from consent_ledger.verifier.export import Checked as CheckedExport
+from consent_ledger.verifier.export import check_export
 from consent_ledger.verifier.finding import Finding
 from consent_ledger.verifier.note import VerifierKey, open_checkpoint
 from consent_ledger.verifier.proof import Proven, check_proof
@@ -46,6 +48,7 @@ def verify(
     file: Annotated[Path | None, typer.Argument(help="A proof, as `consent prove` writes it.")] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Check the whole ledger in the database.")] = False,
     url: Annotated[str | None, typer.Option(help="Check the whole published log under this URL.")] = None,
+    export: Annotated[str | None, typer.Option(help="Check an export: a folder, or an s3:// URL.")] = None,
     key: Key = None,
     witness: Annotated[list[str] | None, typer.Option(help="Verifier key of a witness; repeat for more.")] = None,
     quorum: Annotated[int, typer.Option(min=0, help="How many witnesses must have signed a proof.")] = 0,
@@ -55,10 +58,10 @@ def verify(
 ) -> None:
     """Check that nothing was altered, removed, added or reordered since it was sealed, and name the first that was.
 
-    A proof and a published log need --key and nothing of ours: neither database nor service.
+    A proof, a published log and an export need --key and nothing of ours: neither database nor service.
     """
-    if [file is not None, ledger, url is not None].count(True) != 1:
-        fail("name a proof, or say --ledger, or --url URL", USAGE)
+    if [file is not None, ledger, url is not None, export is not None].count(True) != 1:
+        fail("name a proof, or say --ledger, --url URL or --export PLACE", USAGE)
     try:
         trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
         notes = [path.read_bytes() for path in checkpoint or []]
@@ -68,6 +71,9 @@ def verify(
         elif url is not None:
             older = [open_checkpoint(note, trusted) for note in notes]
             _say(_of_log(run(_checked(url, trusted, older))), as_json=as_json)
+        elif export is not None:
+            older = [open_checkpoint(note, trusted) for note in notes]
+            _say(_of_log(check_export(export, trusted, older)), as_json=as_json)
         else:
             settings = found.settings(data)
             _say(_of_ledger(run(_audited(settings, trusted, notes))), as_json=as_json)
@@ -76,7 +82,7 @@ def verify(
             say_json({"ok": False, "error": str(error)})
         fail(f"NOT PROVED: {error}", NO)
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}", USAGE)
+        fail(f"{error.filename}: {error.strerror}" if error.filename else f"{export} cannot be read", USAGE)
 
 
 async def public_key(settings: Settings) -> str:
@@ -104,7 +110,7 @@ async def _audited(settings: Settings, key: VerifierKey, notes: list[bytes]) -> 
         return await audit(source, key, notes)
 
 
-def _of_log(checked: Checked) -> Verdict:
+def _of_log(checked: Checked | CheckedExport) -> Verdict:
     finding, head = checked.finding, checked.checkpoint
     return Verdict(ok=finding is None, size=head.size, root=head.root.hex(), entries=checked.entries,
                    finding=_told(finding))  # fmt: skip
