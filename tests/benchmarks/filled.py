@@ -27,7 +27,7 @@ _BEGAN: Final = datetime(2026, 3, 1, 9, tzinfo=UTC)
 @dataclass
 class _Record:
     offset: int
-    value: bytes
+    value: bytes | None
     timestamp: int = 0
     key: bytes | None = None
     headers: Sequence[tuple[str | bytes, bytes | None]] = ()
