@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from consent_ledger.viewer import calls
+from consent_ledger.viewer.rebuild import Rebuild
 from dnc.line import NOW, Line, ago, clock_at, number
 from running import until
 
@@ -145,3 +146,17 @@ async def test_numbers_in_an_event_count_whatever_it_says_of_their_digest(line: 
     await line.api.recorded(line.snapshot(listed, at=ago(hours=2), digest="of a file somewhere", count=7))
 
     assert await line.reason(listed) == "DNC_LISTED"
+
+
+async def test_a_view_made_anew_asks_the_same_registers(line: Line) -> None:
+    listed, free = number(), number()
+    for one in (listed, free):
+        await line.api.recorded(line.served(one, at=ago(days=90)))
+    await line.imported(listed, at=ago(hours=2))
+    assert [await line.reason(one) for one in (listed, free)] == ["DNC_LISTED", "LEGITIMATE_INTEREST"]
+    home = line.api.installation
+
+    report = await Rebuild(home.settings, home.keks, processes=1).run(swap=False)
+
+    assert report.found == []
+    assert report.addresses >= 2

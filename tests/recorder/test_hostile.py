@@ -325,3 +325,14 @@ async def test_after_all_this_every_offset_is_accounted_for_exactly_once(home: I
     await home.recorded_to_the_end()
 
     await require_balance(home)
+
+
+@pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS.keys())
+async def test_a_record_that_is_marked_as_a_replay_is_no_news_whatever_it_says(
+    home: Installation, declare: Callable[..., dict[str, Any]]
+) -> None:
+    place = await take(home, declare(email(address())), headers=[("Consent-Replay", b"1")])
+
+    became = await outcome(home, place)
+    assert (became.became, became.reason) == ("rejected", "REPLAYED")
+    assert await subjects(home, place) == {}

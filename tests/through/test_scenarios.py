@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import pytest
 
+from consent_ledger.viewer.rebuild import Rebuild, Report
 from through.reader import NO, Told
 from through.replayed import Replayed, replay
 from through.stage import Stage, staged
@@ -34,6 +35,7 @@ class Journey:
 
     def __init__(self) -> None:
         self.told: dict[Way, list[tuple[Expectation, Told]]] = defaultdict(list)
+        self.rebuilt: Report | None = None
 
     def note(self, way: Way, asked: Iterable[Expectation], told: Iterable[Told]) -> None:
         self.told[way].extend(zip(asked, told, strict=True))
@@ -59,6 +61,7 @@ async def journey(kafka: str, postgres: str, template: str, tmp_path_factory: py
             await _ask(stage, told, made, now)
         await _ask_auditor(stage, told, made)
         _ask_the_ledger(stage, await replay(stage.home), told, made)
+        made.rebuilt = await Rebuild(stage.home.settings, stage.home.keks, processes=1).run(swap=False)
     return made
 
 
@@ -98,6 +101,12 @@ def test_a_scenario_is_answered_as_expected(journey: Journey, way: Way) -> None:
     assert journey.told[way]
 
     assert not journey.wrong(way)
+
+
+def test_a_view_made_anew_is_the_live_one(journey: Journey) -> None:
+    assert journey.rebuilt is not None
+    assert journey.rebuilt.found == []
+    assert journey.rebuilt.addresses > 100
 
 
 def test_every_expectation_is_checked_and_most_in_all_ways(journey: Journey) -> None:

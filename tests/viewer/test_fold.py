@@ -7,7 +7,8 @@ Seen to fail:
 - merging without taking over the facts of one side: its refusal is forgotten;
 - `merge_idents` left out: a later refusal by the absorbed address does not reach the other;
 - an event put into the dossier of what it refers to without its own identifiers: the fold fails for ever;
-- the check against `due_at` left out of `news`: a week's consent never ends.
+- the check against `due_at` left out of `news`: a week's consent never ends;
+- a row that is not there taken for granted: the viewer stops at its dossier for ever.
 """
 
 from collections.abc import Callable
@@ -208,3 +209,22 @@ async def test_an_event_that_names_another_address_than_the_event_it_refers_to_j
     hashes = [await hashed(home, one) for one in (asked, typed)]
     rows = await home.fetch("SELECT DISTINCT dossier FROM ident WHERE hash = ANY($1)", hashes)
     assert len(rows) == 1
+
+
+async def test_a_row_that_got_lost_comes_back_when_its_dossier_is_decided_on(
+    home: Installation, address: Address
+) -> None:
+    an = address()
+    await home.recorded(await home.publish(given(email(an))))
+    assert await reason(home, an) == "CONSENT"
+    lost = await hashed(home, an)
+
+    async with home.superuser.transaction():
+        await home.superuser.execute("SELECT FROM view_head FOR UPDATE")
+        await home.superuser.execute("DELETE FROM view WHERE hash = $1", lost)
+        await home.superuser.execute(
+            "UPDATE dossier SET due_at = '-infinity' WHERE id = (SELECT dossier FROM ident WHERE hash = $1)", lost
+        )
+    await until(lambda: home.fetch("SELECT FROM view WHERE hash = $1", lost))
+
+    assert await reason(home, an) == "CONSENT"

@@ -20,6 +20,7 @@ from consent_ledger.domain import register as registers
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import view
 from consent_ledger.viewer.app import Viewer
+from consent_ledger.viewer.rebuild import Rebuild
 from consent_ledger.viewer.retention import Report, Retention
 from running import Installation, installation, serving
 from viewer.asking import REGISTER, answers, hashed, reason
@@ -219,6 +220,15 @@ async def test_a_view_made_anew_after_a_run_says_the_same(people: Past) -> None:
         await home.superuser.execute("UPDATE view_head SET applied = '{}'")
 
     assert {one: await answers(home, one) for one in everyone} == live
+
+
+async def test_a_rebuild_after_a_run_finds_no_difference(people: Past) -> None:
+    await run(people.home)
+
+    report = await Rebuild(people.home.settings, people.home.keks, processes=1).run(swap=False)
+
+    assert report.found == []
+    assert report.differences == 0
 
 
 async def test_after_a_run_the_address_can_consent_again(people: Past) -> None:

@@ -12,6 +12,8 @@ from consent_ledger.cli import (
     demo,
     doctor,
     evaluate,
+    export,
+    export_ledger,
     history,
     imports,
     inbound,
@@ -26,6 +28,7 @@ from consent_ledger.cli import (
     rebuild,
     reconcile,
     register,
+    replay,
     requests,
     retention,
     rules,
@@ -61,9 +64,12 @@ app.command()(evaluate.evaluate)
 app.command("unsubscribe-link")(unsubscribe.link)
 app.command()(rules.rules)
 app.command()(history.history)
+app.command()(replay.replay)
 app.command()(void.void)
 app.command()(prove.prove)
 app.command()(verify.verify)
+export.app.command("ledger")(export_ledger.ledger)
+app.add_typer(export.app, name="export")
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(inbound.app, name="inbound")

@@ -18,6 +18,8 @@ from consent_ledger.sealer import outside
 from consent_ledger.store import audit as stored
 from consent_ledger.store import origins
 from consent_ledger.verifier.audit import Report, audit
+from consent_ledger.verifier.export import Checked as CheckedExport
+from consent_ledger.verifier.export import check_export
 from consent_ledger.verifier.finding import Finding
 from consent_ledger.verifier.note import Checkpoint, VerifierKey, open_checkpoint
 from consent_ledger.verifier.origin import check_link, ended_before
@@ -46,6 +48,7 @@ def verify(
     file: Annotated[Path | None, typer.Argument(help="A proof, as `consent prove` writes it.")] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Check the whole ledger in the database.")] = False,
     url: Annotated[str | None, typer.Option(help="Check the whole published log under this URL.")] = None,
+    export: Annotated[str | None, typer.Option(help="Check an export: a folder, or an s3:// URL.")] = None,
     key: Key = None,
     witness: Annotated[list[str] | None, typer.Option(help="Verifier key of a witness; repeat for more.")] = None,
     quorum: Annotated[int, typer.Option(min=0, help="How many witnesses must have signed a proof.")] = 0,
@@ -55,10 +58,10 @@ def verify(
 ) -> None:
     """Check that nothing was altered, removed, added or reordered since it was sealed, and name the first that was.
 
-    A proof and a published log need --key and nothing of ours: neither database nor service.
+    A proof, a published log and an export need --key and nothing of ours: neither database nor service.
     """
-    if [file is not None, ledger, url is not None].count(True) != 1:
-        fail("name a proof, or say --ledger, or --url URL", USAGE)
+    if [file is not None, ledger, url is not None, export is not None].count(True) != 1:
+        fail("name a proof, or say --ledger, --url URL or --export PLACE", USAGE)
     try:
         trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
         witnesses = [VerifierKey.parse(one) for one in witness or []]
@@ -72,6 +75,11 @@ def verify(
             checked = run(_checked(url, trusted, older, witnesses, quorum))
             _check_links(checked.checkpoint, ended, trusted)
             _say(_of_log(checked), as_json=as_json)
+        elif export is not None:
+            older = [open_checkpoint(note, trusted) for note in notes]
+            exported = check_export(export, trusted, older)
+            _check_links(exported.checkpoint, ended, trusted)
+            _say(_of_log(exported), as_json=as_json)
         else:
             settings = found.settings(data)
             _say(_of_ledger(run(_audited(settings, trusted, notes, ended))), as_json=as_json)
@@ -80,7 +88,7 @@ def verify(
             say_json({"ok": False, "error": str(error)})
         fail(f"NOT PROVED: {error}", NO)
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}", USAGE)
+        fail(f"{error.filename}: {error.strerror}" if error.filename else f"{export} cannot be read", USAGE)
 
 
 async def public_key(settings: Settings) -> str:
@@ -136,7 +144,7 @@ async def _seen(settings: Settings, origin: str, number: int) -> list[bytes]:
     return notes
 
 
-def _of_log(checked: Checked) -> Verdict:
+def _of_log(checked: Checked | CheckedExport) -> Verdict:
     finding, head = checked.finding, checked.checkpoint
     return Verdict(ok=finding is None, size=head.size, root=head.root.hex(), entries=checked.entries,
                    finding=_told(finding))  # fmt: skip

@@ -21,6 +21,9 @@ STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
 JSON: Final = "application/json"
 
+REPLAY_HEADER: Final = "consent-replay"
+"""The header of records that tell of old entries. Whatever else they say, they are no news and never an event."""
+
 KafkaHeaders = Sequence[tuple[str | bytes, bytes | None]]
 
 # What almost every record comes with.
@@ -98,6 +101,11 @@ def _assemble(value: bytes, content_type: str | None, attributes: list[tuple[str
     event["data"] = data
     event.setdefault("datacontenttype", content_type)
     return Reading(event, flaw)
+
+
+def is_replay(headers: KafkaHeaders) -> bool:
+    """Tell whether a record is marked as a replay."""
+    return any(_text(key).lower() == REPLAY_HEADER for key, _ in headers)
 
 
 def _text(content: str | bytes | None) -> str:

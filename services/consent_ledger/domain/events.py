@@ -92,6 +92,9 @@ def decode(
     Both together are a malformed refusal: the synthetic objection that suppresses, and what was wrong.
     """
     try:
+        if headers and cloudevents.is_replay(headers):
+            # Also a refusal: it was recorded when it came, and what it said then is what counts.
+            return Rejection("REPLAYED", "the record is marked as a replay of what was recorded before")
         event, flaw = cloudevents.from_kafka(value, headers)
         if flaw is None:
             try:

@@ -155,6 +155,12 @@ def partition_of(key: bytes, partitions: int) -> int:
     return ((state ^ state >> 15) & 0x7FFFFFFF) % partitions
 
 
+async def names(kafka: Mapping[str, Any]) -> set[str]:
+    """Return the names of all topics that can be seen."""
+    async with _admin(kafka) as admin:
+        return set(await admin.list_topics())
+
+
 async def check(kafka: Mapping[str, Any], *, prefix: str, partitions: int) -> list[Difference]:
     """Compare the topics with what they should be; `kafka` holds the arguments of any aiokafka client.
 

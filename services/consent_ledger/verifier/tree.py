@@ -101,6 +101,19 @@ class Growing:
         self.size = 0
         self._rows: list[list[bytes]] = [[]]
 
+    @classmethod
+    def after(cls, size: int, rows: Iterable[Iterable[bytes]]) -> "Growing":
+        """Return a tree that has grown to a size already, from the hashes by level that fill no tile yet.
+
+        Raises `ProofError` where there are more or fewer than a tree of this size has.
+        """
+        tree = cls()
+        tree.size, tree._rows = size, [list(row) for row in rows] or [[]]
+        wide = [(size >> (8 * level)) % _WIDTH for level in range(len(tree._rows))]
+        if [len(row) for row in tree._rows] != wide or size >> (8 * len(wide)):
+            raise ProofError(f"these hashes are no edge of a tree of {size}")
+        return tree
+
     def add(self, leaves: Iterable[bytes]) -> list[Full]:
         """Add leaf hashes and return the tiles they fill."""
         full: list[Full] = []

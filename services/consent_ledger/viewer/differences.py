@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from consent_ledger.domain import suppression
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.suppression import Answers, decode_own
 from consent_ledger.store.rebuild import Differing, Wait
@@ -16,6 +17,7 @@ Decide = Callable[[Differing, Sequence[Fact], int], bytes]
 """Decides on an address, from facts, at an instant in microseconds; the answers as a row keeps them."""
 
 What = Literal["missing", "unexpected", "answers", "version", "facts", "due", "place", "waiting"]
+Known = Literal["not folded", "not in the ledger", "altered"]
 _TRIED_MAX: Final = 1_000
 
 
@@ -25,7 +27,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     shard: int
     position: int
     type: str
-    known: Literal["not folded", "not in the ledger", "altered"]
+    known: Known
     fields: tuple[str, ...] = ()
 
 
@@ -105,7 +107,7 @@ def _entries(live: Iterable[Fact], anew: Iterable[Fact]) -> Iterable[Entry]:
         fields: tuple[str, ...] = ()
         if one is not None and other is not None:
             fields = tuple(name for name in fact.__struct_fields__ if getattr(one, name) != getattr(other, name))
-        known = "altered" if fields else "not folded" if one is None else "not in the ledger"
+        known: Known = "altered" if fields else "not folded" if one is None else "not in the ledger"
         yield Entry(shard=place[0], position=place[1], type=fact.type, known=known, fields=fields)
 
 
@@ -116,8 +118,7 @@ def _answers(live: bytes | None, anew: bytes | None) -> Iterable[Answer]:
         one, other = old.get(purpose, {}).get(channel), new.get(purpose, {}).get(channel)
         if one != other:
             yield Answer(
-                purpose=purpose, channel=channel, live=one and _reasons(one.reason, one.reasons),
-                anew=other and _reasons(other.reason, other.reasons),
+                purpose=purpose, channel=channel, live=_reasons(one), anew=_reasons(other),
             )  # fmt: skip
 
 
@@ -129,8 +130,8 @@ def _read(own: bytes | None) -> Answers:
         return {}
 
 
-def _reasons(reason: str, reasons: Sequence[str]) -> str:
-    return "+".join(dict.fromkeys((reason, *reasons)))
+def _reasons(given: suppression.Answer | None) -> str | None:
+    return None if given is None else "+".join(dict.fromkeys((given.reason, *given.reasons)))
 
 
 def _cause(
