@@ -59,7 +59,7 @@ def history(
     else:
         address = address_from(file)
         asked["subject"] = [{"type": kind or kind_of(address), "value": address}]
-    answer = run(_look(data, asked))
+    answer = run(look(data, asked))
     if as_json:
         say_json(answer)
     else:
@@ -90,7 +90,8 @@ def address_from(file: Path | None) -> str:
     return address.strip()
 
 
-async def _look(data: Path, asked: dict[str, Any]) -> dict[str, Any]:
+async def look(data: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Ask the API for a person, which records the look; where it gives none, the command ends."""
     async with api_client(data) as client:
         answer = await client.post("/v1/subjects/lookup", json=asked, timeout=_TIMEOUT_SECONDS)
     if answer.status_code == httpx.codes.NOT_FOUND:

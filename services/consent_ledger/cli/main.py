@@ -11,6 +11,7 @@ from consent_ledger.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     history,
     imports,
     inbound,
@@ -65,6 +66,7 @@ app.add_typer(imports.app, name="import")
 app.add_typer(inbound.app, name="inbound")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(topics.app, name="topics")
+app.add_typer(export.app, name="export")
 app.add_typer(keys.app, name="keys")
 app.add_typer(notice.app, name="notice")
 app.add_typer(consumers.app, name="consumers")

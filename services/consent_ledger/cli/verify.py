@@ -1,5 +1,6 @@
 """`consent verify`: checks a proof, the whole ledger, or a published log; everything that decides is in `verifier`."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
-from consent_ledger.cli.terminal import NO, USAGE, AsJson, fail, out, run, say_json, table, visible, yes_no
+from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table, visible, yes_no
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.runtime.postgres import connect
@@ -21,6 +22,7 @@ from consent_ledger.store import keys
 from consent_ledger.verifier.audit import Report, audit
 from consent_ledger.verifier.finding import Finding
 from consent_ledger.verifier.note import VerifierKey, open_checkpoint
+from consent_ledger.verifier.pack import Packed, check_pack
 from consent_ledger.verifier.proof import Proven, check_proof
 from consent_ledger.verifier.remote import Checked, check_url
 from consent_ledger.verifier.tree import ProofError
@@ -43,7 +45,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def verify(
     *,
-    file: Annotated[Path | None, typer.Argument(help="A proof, as `consent prove` writes it.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A proof, as `consent prove` writes it, or an evidence pack.")
+    ] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Check the whole ledger in the database.")] = False,
     url: Annotated[str | None, typer.Option(help="Check the whole published log under this URL.")] = None,
     key: Key = None,
@@ -55,16 +59,23 @@ def verify(
 ) -> None:
     """Check that nothing was altered, removed, added or reordered since it was sealed, and name the first that was.
 
-    A proof and a published log need --key and nothing of ours: neither database nor service.
+    A proof, a pack and a published log need --key and nothing of ours: neither database nor service. A pack brings the
+    key of its log, which is believed if none is given: compare it with the published one.
     """
     if [file is not None, ledger, url is not None].count(True) != 1:
         fail("name a proof, or say --ledger, or --url URL", USAGE)
+    witnesses = witness or []
     try:
+        if file is not None and zipfile.is_zipfile(file):
+            known = [VerifierKey.parse(one) for one in witnesses]
+            own = VerifierKey.parse(key) if key else None
+            _say_pack(check_pack(file.read_bytes(), own, known, quorum), as_json=as_json)
+            return
         trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
         notes = [path.read_bytes() for path in checkpoint or []]
         if file is not None:
-            witnesses = [VerifierKey.parse(one) for one in witness or []]
-            _say_proof(check_proof(file.read_bytes(), trusted, witnesses, quorum), as_json=as_json)
+            known = [VerifierKey.parse(one) for one in witnesses]
+            _say_proof(check_proof(file.read_bytes(), trusted, known, quorum), as_json=as_json)
         elif url is not None:
             older = [open_checkpoint(note, trusted) for note in notes]
             _say(_of_log(run(_checked(url, trusted, older))), as_json=as_json)
@@ -143,3 +154,17 @@ def _say_proof(proven: Proven, *, as_json: bool) -> None:
     rows = [*proven.entry.describe().items(), ("index in the log", proven.leaf_index), ("size of the log", head.size),
             ("signed by", ", ".join(head.signers))]  # fmt: skip
     out.print(table("Entry", "", "", rows=[(name, visible(str(value))) for name, value in rows]))
+
+
+def _say_pack(packed: Packed, *, as_json: bool) -> None:
+    made = packed.made.entry.describe()
+    if as_json:
+        say_json({"ok": True, "files": packed.files, "proofs": len(packed.proofs), "made": made, "key": packed.key,
+                  "key_is_own": packed.key_is_own})  # fmt: skip
+        return
+    out.print(yes_no(yes=True, text="proved"))
+    rows = [("files", len(packed.files)), ("events proved", len(packed.proofs)),
+            ("made", f"{made['recorded_at']}, event {made['event_id']}"), ("key of the log", packed.key)]  # fmt: skip
+    out.print(table("Evidence pack", "", "", rows=list(rows)))
+    if packed.key_is_own:
+        err.print(Text("The key is the pack's own: compare it with the published key of the log.", style="yellow"))
