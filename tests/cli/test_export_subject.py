@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import stat
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from consent_ledger.store import keys
 
 HOSTILE = "<script>alert(1)</script> \u202egpj.exe \x1b[31m & \" ' {{ 7*7 }} {controller}"
 OTHER = somebody()
+Handed = Callable[[str], dict[str, bytes]]
 NAMES = "Ελένη Иванова Žižek محمد 山田"
 
 
@@ -59,6 +62,12 @@ def exported(up: Up, directory: Path, address: str, language: str = "nl", *more:
     answer = export(up, "subject", *options, address=address)
     assert answer.status == 0, answer.err
     return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def handed(up: Up, person: str, tmp_path_factory: pytest.TempPathFactory) -> Handed:
+    """The person's files in a language, made once."""
+    return cache(lambda language: exported(up, tmp_path_factory.mktemp(language), person, language))
 
 
 def valid(name: str, raw: bytes) -> dict[str, Any]:
@@ -99,10 +108,8 @@ def test_access_and_portability_are_written_in_three_forms_for_the_owner_alone(
         ("en", ("Your personal data at", "You objected", "November 2, 2026", "telephone number", "no")),
     ],
 )
-def test_pages_are_in_the_language_of_the_person(
-    up: Up, person: str, tmp_path: Path, language: str, expected: tuple[str, ...]
-) -> None:
-    files = exported(up, tmp_path, person, language)
+def test_pages_are_in_the_language_of_the_person(handed: Handed, language: str, expected: tuple[str, ...]) -> None:
+    files = handed(language)
 
     html, pdf = files["access.html"].decode(), words(files["access.pdf"])
     assert f'<html lang="{language}">' in html
@@ -115,8 +122,8 @@ def test_pages_are_in_the_language_of_the_person(
     assert "11:00:00" in pdf
 
 
-def test_a_hostile_text_is_a_text_and_a_foreign_name_is_readable(up: Up, person: str, tmp_path: Path) -> None:
-    files = exported(up, tmp_path, person, "en")
+def test_a_hostile_text_is_a_text_and_a_foreign_name_is_readable(handed: Handed) -> None:
+    files = handed("en")
 
     for name in ("access", "portability"):
         html, pdf = files[f"{name}.html"].decode(), words(files[f"{name}.pdf"])
@@ -137,8 +144,8 @@ def test_a_hostile_text_is_a_text_and_a_foreign_name_is_readable(up: Up, person:
         assert "&lt;i&gt;" in html
 
 
-def test_nothing_of_other_people_is_in_any_of_the_files(up: Up, person: str, tmp_path: Path) -> None:
-    files = exported(up, tmp_path, person, "fr")
+def test_nothing_of_other_people_is_in_any_of_the_files(up: Up, person: str, handed: Handed, tmp_path: Path) -> None:
+    files = handed("fr")
     asked_by_phone = export(up, "subject", "--language", "nl", "-o", str(tmp_path / "no"), address="+3212345678")
 
     access = valid("access", files["access.json"])

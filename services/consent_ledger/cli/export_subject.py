@@ -13,7 +13,6 @@ from consent_ledger.cli import exporting, found
 from consent_ledger.cli.exporting import Ledger, Wanted
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.pages.html import html
-from consent_ledger.cli.pages.pdf import pdf
 from consent_ledger.cli.pages.subject import access_page, portability_page
 from consent_ledger.cli.recorded import publish_recorded
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, fail, out, run, say_json
@@ -94,6 +93,8 @@ async def documents(ledger: Ledger, shown: dict[str, Any], language: str) -> lis
 def _written(
     access: telling.Access, portability: telling.Portability, language: str, made_at: datetime
 ) -> Iterator[tuple[str, bytes]]:
+    from consent_ledger.cli.pages.pdf import pdf  # noqa: PLC0415 - takes longer to load than all other commands
+
     for name, document, page in (
         ("access", access, access_page(access, language)),
         ("portability", portability, portability_page(portability, language)),

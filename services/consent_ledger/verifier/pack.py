@@ -136,11 +136,13 @@ def _document(name: str, document: Any, proofs: Mapping[str, Proven], files: Map
         for event in _events(document):
             _told(name, event, proofs)
         if document.get("format", "").startswith("urn:consent-ledger:export:consent:"):
+            if document["event"][0]["event_id"] != document["record_id"]:
+                raise ProofError(f"{name}: the first event is not the consent itself")
             _text(name, document["notice"], proofs, files)
             for proof in document["log"]["proofs"]:
                 _proof(name, proof, proofs, files)
             _principal(name, document, proofs)
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
+    except (LookupError, TypeError, ValueError, AttributeError, binascii.Error):
         raise ProofError(f"{name} does not have the form of an export") from None
 
 
