@@ -16,7 +16,6 @@ from api.served import Api, question
 from builders import email, given, linked, objected, withdrawn
 from consent_ledger.api.decisions import EXPLAINED_MAX
 from consent_ledger.store import history
-from running import Installation
 
 Address = Callable[[], str]
 
@@ -112,9 +111,7 @@ async def test_a_hundred_answers_are_explained_and_no_more(api: Api, query: str,
     assert ("explanation" in answer.text) == (query == "true" and status == 200)
 
 
-async def test_who_is_shown_entries_as_an_explanation_is_recorded_with_the_reason(
-    api: Api, installed: Installation, address: Address
-) -> None:
+async def test_who_is_shown_entries_as_an_explanation_is_recorded_with_the_reason(api: Api, address: Address) -> None:
     person, nobody = address(), address()
     await api.recorded(given(email(person)), withdrawn(email(person), time="2026-03-02T09:00:00Z"))
     asked = {"questions": [question(person), question(nobody)], "reason": "the customer called", "viewer": "staff:eva"}

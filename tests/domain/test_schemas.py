@@ -29,7 +29,7 @@ def errors(type: str, said: dict[str, Any]) -> list[str]:
 def test_the_files_are_those_of_the_code() -> None:
     there = {
         path.relative_to(SCHEMAS).as_posix(): path.read_text(encoding="utf-8")
-        for directory in ("events", "examples")
+        for directory in ("events", "examples", "exports")
         for path in (SCHEMAS / directory).iterdir()
     }
 
@@ -39,6 +39,7 @@ def test_the_files_are_those_of_the_code() -> None:
 def test_the_command_writes_them(tmp_path: Path) -> None:
     (tmp_path / "events").mkdir()
     (tmp_path / "examples").mkdir()
+    (tmp_path / "exports").mkdir()
 
     schemas.main(str(tmp_path))
 

@@ -21,14 +21,14 @@ from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import history, view
 from consent_ledger.store.decisions import Snapshot
-from consent_ledger.store.history import InQuarantine, Line
+from consent_ledger.store.history import InQuarantine, Line, Named
 
 # Fields of the body that are told apart from the others, or told otherwise.
 _TOLD: Final = frozenset({"source", "personal", "malformed", "conflicts_with"})
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An identifier in an entry. `value` None: it cannot be read any more, only recognised.
+    """An identifier in an entry. `value` None: it cannot be read any more, only recognised: by its keyed `hash`.
 
     `shared`: there if the entry says that several people use it.
     """
@@ -37,6 +37,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str
     value: str | None
     shared: bool = False
+    hash: str | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,13 +186,7 @@ class Reader:
                 register_version=line.register_version,
                 entered_by=(line.personal or {}).get("entered_by"),
                 identifiers=[
-                    Address(
-                        role=named.role,
-                        type=named.type,
-                        shared=named.shared,
-                        value=values.get(named.hash) if line.opening else None,
-                    )
-                    for named in line.identifiers
+                    _address(named, values.get(named.hash) if line.opening else None) for named in line.identifiers
                 ],
                 personal=await self._state(line),
                 said=_said(line),
@@ -236,6 +231,11 @@ class Reader:
             for token, (kind, _) in found.identifiers.items()
             if token in rows
         ]
+
+
+def _address(named: Named, value: str | None) -> Address:
+    hash_ = named.hash.hex() if value is None else None
+    return Address(role=named.role, type=named.type, value=value, shared=named.shared, hash=hash_)
 
 
 def _said(line: Line) -> dict[str, Any]:

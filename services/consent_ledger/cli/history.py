@@ -91,7 +91,7 @@ def address_from(file: Path | None) -> str:
 
 
 async def look(data: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Ask the API for a person; it records the look before it answers. What cannot be had ends the command."""
+    """Ask the API for a person, which records the look; where it gives none, the command ends."""
     async with api_client(data) as client:
         answer = await client.post("/v1/subjects/lookup", json=asked, timeout=_TIMEOUT_SECONDS)
     if answer.status_code == httpx.codes.NOT_FOUND:

@@ -13,7 +13,6 @@ from consent_ledger.cli import (
     doctor,
     evaluate,
     export,
-    export_ledger,
     history,
     imports,
     inbound,

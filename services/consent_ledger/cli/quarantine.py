@@ -3,7 +3,7 @@
 import base64
 import getpass
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -19,6 +19,8 @@ from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, 
 from consent_ledger.cli.void import Approve, As, Source
 from consent_ledger.cli.voiding import Office, Proposed, Voided
 from consent_ledger.domain import strictjson
+from consent_ledger.domain.catalogue import VIEWED
+from consent_ledger.domain.cloudevents import build, uuid7
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import operator
@@ -106,7 +108,7 @@ def show(
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Decrypt one record and show it. Who looks and why is recorded first."""
+    """Decrypt one record and show it. The look is an entry first; where it cannot be, nothing is shown."""
     shown = run(_show(found.settings(data), place, viewer or getpass.getuser(), reason))
     if as_json:
         say_json(shown)
@@ -123,7 +125,17 @@ def show(
 async def _show(settings: Settings, place: str, viewer: str, reason: str) -> Shown:
     async with voiding.office(settings) as office:
         record = await _record(office, place)
-        return _shown(record, await office.desk.look(record, viewer=viewer, reason=reason))
+        await _look(office, record, place, viewer, reason)
+        return _shown(record, office.desk.original(record))
+
+
+async def _look(office: Office, record: Quarantined, place: str, viewer: str, reason: str) -> None:
+    """Make the look an entry; who and why is encrypted beside the ledger, as a record's person is mostly not known."""
+    now = datetime.now(UTC)
+    event_id = uuid7(now)
+    digest = await office.desk.look(record, event_id, viewer=viewer, reason=reason)
+    said = {"record": place, "entered_by": viewer, "reason": reason, "shown": 1, "digest": digest}
+    await voiding.publish_recorded(office, build(VIEWED, "desk", now, said, event_id), event_id)
 
 
 def _shown(record: Quarantined, original: Original) -> Shown:

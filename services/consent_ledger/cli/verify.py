@@ -1,5 +1,6 @@
 """`consent verify`: checks a proof, the whole ledger, or a published log; everything that decides is in `verifier`."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
-from consent_ledger.cli.terminal import NO, USAGE, AsJson, fail, out, run, say_json, table, visible, yes_no
+from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table, visible, yes_no
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.runtime.settings import Settings
@@ -23,6 +24,7 @@ from consent_ledger.verifier.export import check_export
 from consent_ledger.verifier.finding import Finding
 from consent_ledger.verifier.note import Checkpoint, VerifierKey, open_checkpoint
 from consent_ledger.verifier.origin import check_link, ended_before
+from consent_ledger.verifier.pack import Packed, check_pack
 from consent_ledger.verifier.proof import Proven, check_proof
 from consent_ledger.verifier.remote import Checked, check_url
 from consent_ledger.verifier.tree import ProofError
@@ -45,7 +47,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def verify(
     *,
-    file: Annotated[Path | None, typer.Argument(help="A proof, as `consent prove` writes it.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A proof, as `consent prove` writes it, or an evidence pack.")
+    ] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Check the whole ledger in the database.")] = False,
     url: Annotated[str | None, typer.Option(help="Check the whole published log under this URL.")] = None,
     export: Annotated[str | None, typer.Option(help="Check an export: a folder, or an s3:// URL.")] = None,
@@ -58,13 +62,18 @@ def verify(
 ) -> None:
     """Check that nothing was altered, removed, added or reordered since it was sealed, and name the first that was.
 
-    A proof, a published log and an export need --key and nothing of ours: neither database nor service.
+    A proof, a pack, a published log and an export need --key and nothing of ours: neither database nor service. A pack
+    brings the key of its log, which is believed if none is given: compare it with the published one.
     """
     if [file is not None, ledger, url is not None, export is not None].count(True) != 1:
         fail("name a proof, or say --ledger, --url URL or --export PLACE", USAGE)
     try:
-        trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
         witnesses = [VerifierKey.parse(one) for one in witness or []]
+        if file is not None and zipfile.is_zipfile(file):
+            own = VerifierKey.parse(key) if key else None
+            _say_pack(check_pack(file.read_bytes(), own, witnesses, quorum), as_json=as_json)
+            return
+        trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
         notes, ended = _apart([path.read_bytes() for path in checkpoint or []], trusted)
         if file is not None:
             proven = check_proof(file.read_bytes(), trusted, witnesses, quorum)
@@ -187,3 +196,17 @@ def _say_proof(proven: Proven, *, as_json: bool) -> None:
     if ended is not None:
         rows += [("continues", f"{ended.origin}, cut off at {ended.size}"), ("because", ended.reason)]
     out.print(table("Entry", "", "", rows=[(name, visible(str(value))) for name, value in rows]))
+
+
+def _say_pack(packed: Packed, *, as_json: bool) -> None:
+    made = packed.made.entry.describe()
+    if as_json:
+        say_json({"ok": True, "files": packed.files, "proofs": len(packed.proofs), "made": made, "key": packed.key,
+                  "key_is_own": packed.key_is_own})  # fmt: skip
+        return
+    out.print(yes_no(yes=True, text="proved"))
+    rows = [("files", len(packed.files)), ("events proved", len(packed.proofs)),
+            ("made", f"{made['recorded_at']}, event {made['event_id']}"), ("key of the log", packed.key)]  # fmt: skip
+    out.print(table("Evidence pack", "", "", rows=list(rows)))
+    if packed.key_is_own:
+        err.print(Text("The key is the pack's own: compare it with the published key of the log.", style="yellow"))

@@ -20,6 +20,8 @@ from uuid import UUID
 
 FORMAT = 1
 NOTHING_PERSONAL = bytes(32)
+SALT_BYTES = 32
+"""What every ciphertext begins with: the salt of the commitment to the personal fields."""
 
 _FIXED = struct.Struct(">BIQ16sB")
 _TIMES = struct.Struct(">qqQQ32s32sH")

@@ -1,4 +1,4 @@
-"""JSON Schemas and examples of all events: `python -m consent_ledger.domain.schemas DIR` writes them."""
+"""JSON Schemas of events and exports, and examples: `python -m consent_ledger.domain.schemas DIR` writes them."""
 
 import json
 import sys
@@ -7,9 +7,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from consent_ledger.domain.access import Access, Portability
 from consent_ledger.domain.catalogue import SHAPES
 from consent_ledger.domain.cloudevents import JSON, Envelope
+from consent_ledger.domain.consent_record import ConsentRecord
 from consent_ledger.domain.examples import example
+from consent_ledger.domain.reads import Reads
+from consent_ledger.domain.suppression_proof import Suppression
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -37,11 +41,27 @@ def _message(type: str) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"{SHAPES[type].__name__}Event", fields, kw_only=True, namespace={"__doc__": type})
 
 
+EXPORTS: Final[dict[str, type[msgspec.Struct]]] = {
+    "access": Access, "portability": Portability, "consent": ConsentRecord, "suppression": Suppression,
+    "reads": Reads,
+}  # fmt: skip
+"""What people are handed, by the name of its schema."""
+
+
+def export_schema(name: str) -> dict[str, Any]:
+    """Describe one export."""
+    (reference,), components = msgspec.json.schema_components([EXPORTS[name]], ref_template="#/$defs/{name}")
+    document = components.pop(reference["$ref"].rpartition("/")[2])
+    return {"$schema": DIALECT, "$id": f"urn:consent-ledger:schema:export:{name}", **document, "$defs": components}
+
+
 def files() -> Iterator[tuple[str, str]]:
     """Give path and text of every generated file."""
     for name in SHAPES:
         yield f"events/{name}.schema.json", _text(event_schema(name))
         yield f"examples/{name}.json", _text(example(name))
+    for name in EXPORTS:
+        yield f"exports/{name}.schema.json", _text(export_schema(name))
 
 
 def _text(value: Any) -> str:
@@ -49,7 +69,7 @@ def _text(value: Any) -> str:
 
 
 def main(directory: str) -> None:
-    """Write all files; the directories events and examples must be there."""
+    """Write all files; the directories events, examples and exports must be there."""
     for path, text in files():
         with open(f"{directory}/{path}", "w", encoding="utf-8") as file:  # noqa: PTH123 - the domain knows no paths
             file.write(text)

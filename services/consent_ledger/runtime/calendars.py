@@ -26,11 +26,16 @@ _ZONES: Final = {
 _FIRST_YEAR: Final = 1950
 
 
+def zone(country: str | None) -> str:
+    """Name the time zone of a country (ISO 3166), where most of its people live; of one that nobody knows, UTC."""
+    return _ZONES.get((country or "").strip().upper(), "UTC")
+
+
 class _Country(Calendar):
     """A country's zone and public holidays; of one that nobody knows, UTC and none."""
 
     def __init__(self, country: str, subdivision: str | None) -> None:
-        self._zone = ZoneInfo(_ZONES.get(country, "UTC"))
+        self._zone = ZoneInfo(zone(country))
         self._holidays = _public_holidays(country, subdivision)
 
     def day(self, instant: int) -> date:

@@ -78,6 +78,21 @@ class About(NamedTuple):
     horizon: datetime | None
 
 
+class Refused(NamedTuple):
+    """A check at the time of sending that was answered no."""
+
+    answered_at: datetime
+    campaign: str
+    purpose: str | None
+    channel: str | None
+    reason: str
+
+
+async def refused(connection: Connection, controller: str, hashes: Collection[bytes]) -> list[Refused]:
+    """Return the first ten thousand checks about these addresses that were answered no, the earliest first."""
+    return [Refused(*row) for row in await connection.fetch(_SQL["refused"], controller, list(hashes))]
+
+
 async def remember(connection: Connection, request: Request) -> None:
     """Write down a request and all its answers, or nothing."""
     async with connection.transaction():

@@ -30,3 +30,11 @@ DELETE FROM campaign_answer WHERE request = ANY($1::uuid[]);
 
 -- name: delete_requests
 DELETE FROM campaign_request WHERE id = ANY($1::uuid[]);
+
+-- name: refused
+-- By the index of the same condition. What was answered no about an address, the earliest first.
+SELECT r.answered_at, r.campaign, a.purpose, a.channel, a.reason
+  FROM campaign_answer a JOIN campaign_request r ON r.id = a.request
+ WHERE a.controller = $1 AND a.hash = ANY($2::bytea[]) AND NOT a.allow
+ ORDER BY r.answered_at, r.id, a.ordinal
+ LIMIT 10000;

@@ -3,7 +3,8 @@
 What a person says there is encrypted, like the records themselves, under the key of the quarantine.
 """
 
-from collections.abc import Mapping
+import hmac
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -71,11 +72,25 @@ class Desk:
         row = await self._connection.fetchrow(_SQL["record"], topic, partition, offset)
         return None if row is None else Quarantined(*row)
 
-    async def look(self, record: Quarantined, *, viewer: str, reason: str) -> Original:
-        """Record who looks and why, and only then decrypt the record."""
-        said = self._seal({"viewer": viewer, "reason": reason})
-        await self._connection.execute(_SQL["add_look"], record.shard, record.offset, said)
+    async def look(self, record: Quarantined, event_id: UUID, *, viewer: str, reason: str) -> str:
+        """Keep who looks and why for the entry of the look; returns the digest of both and the record, keyed."""
+        said = {"viewer": viewer, "reason": reason}
+        row = (record.shard, record.offset, self._seal(said), event_id)
+        await self._connection.execute(_SQL["add_look"], *row)
+        content = msgspec.msgpack.encode((viewer, reason, record.record))
+        return "hmac-sha256:" + hmac.digest(self._key, content, "sha256").hex()
+
+    def original(self, record: Quarantined) -> Original:
+        """Decrypt a record, once the look at it is on record."""
         return Original(*msgspec.msgpack.decode(decrypt(self._key, record.record, _RECORD)))
+
+    async def looks(self, event_ids: Collection[UUID]) -> dict[UUID, dict[str, str]]:
+        """Return who looked (`viewer`) at records in quarantine and why (`reason`), by the event of the look."""
+        rows = await self._connection.fetch(_SQL["looks"], list(event_ids))
+        return {
+            row["event_id"]: msgspec.msgpack.decode(decrypt(self._key, row["said"], _DESK), type=dict[str, str])
+            for row in rows
+        }
 
     async def resolve(
         self, record: Quarantined, outcome: Literal["corrected", "voided"], event_id: UUID, said: Mapping[str, str]

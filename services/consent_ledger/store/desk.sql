@@ -5,7 +5,10 @@ SELECT q.shard, q.k_offset, q.reason, q.detail, q.event_id, q.pos, q.recorded_at
  WHERE h.topic = $1 AND h.partition = $2 AND q.k_offset = $3;
 
 -- name: add_look
-INSERT INTO quarantine_look (shard, k_offset, said) VALUES ($1, $2, $3);
+INSERT INTO quarantine_look (shard, k_offset, said, event_id) VALUES ($1, $2, $3, $4);
+
+-- name: looks
+SELECT event_id, said FROM quarantine_look WHERE event_id = ANY($1::uuid[]);
 
 -- name: add_resolution
 INSERT INTO quarantine_resolution (shard, k_offset, outcome, event_id, said) VALUES ($1, $2, $3, $4, $5)

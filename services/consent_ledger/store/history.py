@@ -9,12 +9,12 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 
 from consent_ledger.domain.events import read_body
+from consent_ledger.domain.leaf import SALT_BYTES
 from consent_ledger.runtime.keys import KeyEncryptionKeys, decrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import keys, statements
 
 _SQL = statements.load(__file__)
-_SALT_BYTES = 32
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 Place = tuple[int, int]
@@ -51,7 +51,7 @@ class Line(NamedTuple):
     @property
     def personal(self) -> dict[str, Any] | None:
         """The personal fields, if they can be read."""
-        return None if self.opening is None else dict(_decode(self.opening[_SALT_BYTES:]))
+        return None if self.opening is None else dict(_decode(self.opening[SALT_BYTES:]))
 
     @property
     def place(self) -> Place:
@@ -141,3 +141,8 @@ async def quarantined(connection: Connection, event_ids: Collection[UUID]) -> di
     for row in await connection.fetch(_SQL["quarantined"], list(event_ids)):
         found.setdefault(row[0], []).append(InQuarantine(*row[1:]))
     return found
+
+
+async def reads(connection: Connection, since: datetime | None, until: datetime | None) -> list[Place]:
+    """Return the places of all looks that were recorded from an instant on and before another, in that order."""
+    return [(row[0], row[1]) for row in await connection.fetch(_SQL["reads"], since, until)]

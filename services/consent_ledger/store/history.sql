@@ -30,3 +30,10 @@ SELECT w.shard, w.pos, w.ref_id
 -- name: quarantined
 -- Records in quarantine under the ids of these events.
 SELECT event_id, shard, k_offset, reason FROM quarantine WHERE event_id = ANY($1::uuid[]) ORDER BY shard, k_offset;
+
+-- name: reads
+-- By the index of looks alone, whose condition it repeats.
+SELECT shard, pos FROM ledger
+ WHERE type = 'subject-viewed'
+   AND ($1::timestamptz IS NULL OR recorded_at >= $1) AND ($2::timestamptz IS NULL OR recorded_at < $2)
+ ORDER BY recorded_at, shard, pos;

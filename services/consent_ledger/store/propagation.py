@@ -31,9 +31,15 @@ async def spread(connection: Connection, since: timedelta, partitions: int) -> S
         )
         for row in rows
     ]  # fmt: skip
-    delays = {row["minute"]: row["worst"] for row in await connection.fetch(_SQL["publish_delays"], now - since)}
+    topic, *others = await stages(connection, now - since, partitions)
+    return Spread(refusals, topic, others, now)
+
+
+async def stages(connection: Connection, since: datetime, partitions: int) -> list[Stage]:
+    """Return how far the topic, which comes first, and each consumer are, and how long it took since an instant."""
+    delays = {row["minute"]: row["worst"] for row in await connection.fetch(_SQL["publish_delays"], since)}
     topic = Stage(name=PUBLISHED, instant=await connection.fetchval(_SQL["published"]), delays=delays)
-    return Spread(refusals, topic, await _consumers(connection, now - since, partitions), now)
+    return [topic, *await _consumers(connection, since, partitions)]
 
 
 async def _consumers(connection: Connection, since: datetime, partitions: int) -> list[Stage]:
