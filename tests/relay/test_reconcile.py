@@ -134,7 +134,7 @@ async def test_a_row_that_changes_meanwhile_is_not_held_against_the_topic(
     moving, still = stage.numbers_on(0, 2)
     await stage.put([moving, still])
     await publish(owner)
-    read = module._read
+    read = module.read
 
     async def read_and_change(*args: Any) -> object:
         found = await read(*args)
