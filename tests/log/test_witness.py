@@ -280,7 +280,7 @@ async def asked_at(log: Log) -> datetime | None:
     return seen[0].asked_at if seen and seen[0].problem else None
 
 
-async def asked_again(log: Log, before: datetime) -> bool:
+async def asked_again(log: Log, before: datetime | None) -> bool:
     """What was done with the first answer is done when it is asked the second time."""
     return await asked_at(log) != before
 

@@ -117,7 +117,7 @@ async def quiet(made: Installation) -> None:
             " (SELECT bool_and(h.next_pos <= coalesce(v.applied[h.shard + 1], 0))"
             "    FROM shard_head h, view_head v) AS folded"
         )
-        return rows[0]["unsent"] == 0 and rows[0]["unsealed"] == 0 and rows[0]["folded"]
+        return bool(rows[0]["unsent"] == 0 and rows[0]["unsealed"] == 0 and rows[0]["folded"])
 
     await until(is_published, timeout=40)
 
