@@ -91,6 +91,18 @@ def erasure_requested(*subject: dict[str, Any], **fields: Any) -> dict[str, Any]
     return event("erasure-requested", **{"controllers": ["shop-be"], "subject": list(subject) or [email()], **fields})
 
 
+def erased(*subject: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """An executed erasure at the first shop."""
+    plain = {"controllers": ["shop-be"], "subject": list(subject) or [email()], "request_id": str(uuid.uuid4())}
+    return event("erasure-executed", **{**plain, **fields})
+
+
+def held(*subject: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A legal hold at the first shop."""
+    plain = {"controllers": ["shop-be"], "subject": list(subject) or [email()], "reason": "a claim"}
+    return event("hold-placed", **{**plain, **fields})
+
+
 def linked(*subject: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """Two or more identifiers that belong to one person."""
     return event("identifiers-linked", **{"controllers": ["shop-be"], "subject": list(subject), **fields})

@@ -156,6 +156,11 @@ class Installation:
     async def _is_past(self, place: Place) -> bool:
         return await self.next_offset(place.shard) > place.offset
 
+    async def carried_out(self, erasure: dict[str, Any]) -> None:
+        """Wait until an executed erasure has destroyed what it is about."""
+        query = "SELECT FROM erasure JOIN event USING (shard, pos) WHERE event_id = $1::text::uuid"
+        await until(lambda: self.fetch(query, erasure["id"]))
+
     async def ends(self, shards: Iterable[int] | None = None) -> dict[int, int]:
         """Where the partitions end, by shard; what an open transaction holds back counts as well."""
         wanted = range(self.settings.partitions + 1) if shards is None else shards

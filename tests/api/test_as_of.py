@@ -1,7 +1,8 @@
 """What was known then, and what was answered by it.
 
 Seen to fail: entries beyond `known` counted; entries recorded after the instant counted; the register in force now used
-for then; the clock of now used for then; the scope decide enough; `known` of more than there is accepted.
+for then; the clock of now used for then; the scope decide enough; `known` of more than there is accepted. What
+was deleted not asked after, with `as_of`, or with `at` alone; the later of both taken for the age of a question.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 
 from api.conftest import REGISTER
 from api.served import Api, question
-from builders import email, given, withdrawn
+from builders import email, erased, event, given, withdrawn
 from consent_ledger.api.known import Known
 
 Address = Callable[[], str]
@@ -30,9 +31,9 @@ async def told(api: Api, as_of: str, **asked: Any) -> tuple[bool, str]:
 async def test_an_answer_is_given_again_from_what_it_rested_on(api: Api, address: Address) -> None:
     an = address()
     knowledge = []
-    for event in (given(email(an)), withdrawn(email(an), time="2026-03-02T09:00:00Z")):
+    for one in (given(email(an)), withdrawn(email(an), time="2026-03-02T09:00:00Z")):
         knowledge.append((await api.ask(question(an))).json()["known"])
-        await api.recorded(event)
+        await api.recorded(one)
     knowledge.append((await api.ask(question(an))).json()["known"])
 
     again = [await told(api, known, value=an) for known in knowledge]
@@ -106,3 +107,40 @@ async def test_what_was_never_known_is_invalid(api: Api) -> None:
     statuses = [(await api.ask(question(), as_of=known.dumps())).status_code for known in unheard]
 
     assert statuses == [422] * 4
+
+
+async def test_what_rested_on_something_erased_is_not_guessed(api: Api, address: Address) -> None:
+    an, bert = address(), address()
+    call = event("contact-recorded", controllers=["shop-be"], subject=[email(an)], initiated_by="subject", kind="call")
+    await api.recorded(given(email(an)), given(email(bert)), call)
+    known = (await api.ask(question(an))).json()["known"]
+    erasure = erased(email(an), time=datetime.now(UTC).isoformat())
+    await api.recorded(erasure)
+    await api.installation.carried_out(erasure)
+    after = (await api.ask(question(an))).json()["known"]
+
+    then = await told(api, known, value=an)
+    happened = [(one["allow"], one["reason"]) for one in await api.decide(question(an, at="2026-03-02T12:00:00Z"))]
+    both = await told(api, after, value=an, at="2026-03-02T12:00:00Z")
+    (item,) = (await api.ask(question(an), as_of=known)).json()["decisions"]
+    explained = await api.client.post(
+        "/v1/decisions", params={"explain": "true"}, json={"questions": [question(an)], "as_of": known}
+    )
+
+    assert (then, *happened, both) == ((False, "NOT_REPRODUCIBLE"),) * 3
+    assert item["final"]
+    assert explained.json()["decisions"][0]["explanation"]["reason"] == "NOT_REPRODUCIBLE"
+    assert await told(api, known, value=bert) == (True, "CONSENT")
+    assert await told(api, after, value=an) == (False, "ERASED")
+    assert [one["reason"] for one in await api.decide(question(an))] == ["ERASED"]
+
+
+async def test_what_the_kept_proof_of_a_consent_says_is_still_answered(api: Api, address: Address) -> None:
+    an = address()
+    await api.recorded(given(email(an)))
+    known = (await api.ask(question(an))).json()["known"]
+    erasure = erased(email(an), time=datetime.now(UTC).isoformat())
+    await api.recorded(erasure)
+    await api.installation.carried_out(erasure)
+
+    assert await told(api, known, value=an) == (True, "CONSENT")

@@ -80,7 +80,9 @@ def test_every_answer_of_the_scenarios_is_explained_by_its_own_reasons(scenario:
         assert found.outlook
 
 
-@pytest.mark.parametrize("reason", ["STALE", "REGISTER_CHANGED", "UNAVAILABLE", "NO_ADDRESS", "UNKNOWN_PURPOSE"])
+@pytest.mark.parametrize(
+    "reason", ["STALE", "REGISTER_CHANGED", "UNAVAILABLE", "NO_ADDRESS", "UNKNOWN_PURPOSE", "NOT_REPRODUCIBLE"]
+)
 def test_a_no_that_rests_on_nothing_on_record_is_explained_too(reason: str) -> None:
     found = explain_reason(reason)
 

@@ -202,6 +202,38 @@ async def forget_checkpoint(connection: Connection, random: Random) -> Found:
     return Found("checkpoint")
 
 
+async def destroy(connection: Connection, random: Random) -> Found:
+    """Delete what is personal of an entry, whose hashes are all as they were."""
+    entry = await _sealed(connection, random)
+    await connection.execute("DELETE FROM payload WHERE shard = $1 AND pos = $2", entry.shard, entry.position)
+    return Found("destroyed", entry.shard, entry.position)
+
+
+def destroy_with(excuse: str) -> Edit:
+    """Delete what is personal of an entry, and write down that it was an erasure ($1, $2: the entry)."""
+
+    async def edit(connection: Connection, random: Random) -> Found:
+        found = await destroy(connection, random)
+        order = await connection.fetchrow("SELECT shard, pos FROM ledger WHERE type = 'erasure-executed'")
+        assert order is not None
+        await connection.execute(
+            "INSERT INTO erasure SELECT 1, shard, pos, controller, now(), true, 1, 1, 0, 0"  # noqa: S608
+            f" FROM (VALUES {excuse}) AS e (shard, pos, controller)",
+            *order,
+        )
+        await connection.execute("INSERT INTO destroyed VALUES ($1, $2, 'shop-be', 1, null)", *found[1:])
+        return found
+
+    return edit
+
+
+async def destroy_as_retention(connection: Connection, random: Random) -> Found:
+    found = await destroy(connection, random)
+    await connection.execute("INSERT INTO retention_run VALUES (gen_random_uuid(), now(), now())")
+    await connection.execute("INSERT INTO destroyed SELECT $1, $2, 'shop-be', null, id FROM retention_run", *found[1:])
+    return found
+
+
 def make_anew(*, note: str) -> Edit:
     """Alter one entry and make everything that follows from it anew, but for the signature."""
 
@@ -258,6 +290,11 @@ EDITS: dict[str, Edit] = {
     "other heads": of_checkpoint("heads[2] = heads[2] + 1, heads[3] = heads[3] - 1"),
     "other leaves": of_checkpoint(_flipped("leaves")),
     "a checkpoint removed": forget_checkpoint,
+    "personal part destroyed": destroy,
+    "destroyed by an entry that orders no erasure": destroy_with("($1::int, $2::bigint - 1, 'shop-be')"),
+    "destroyed by an erasure at another controller": destroy_with("($1::int, $2::bigint, 'shop-nl')"),
+    "destroyed by an erasure of another person": destroy_with("($1::int, $2::bigint + 1, 'shop-be')"),
+    "destroyed by a run that is no entry": destroy_as_retention,
     "all made anew but the note": make_anew(note="kept"),
     "all made anew, the note with another root": make_anew(note="rewritten"),
 }  # fmt: skip

@@ -3,17 +3,21 @@
 Every edit is made as the superuser, with triggers off, inside a transaction in which the verifier looks as well, and
 which is then undone.
 
-Seen to fail: the columns not looked at, only the stored hash; entries behind the heads overlooked.
+Seen to fail: the columns not looked at, only the stored hash; entries behind the heads overlooked. Personal parts not
+counted; what an erasure took counted as gone; the entry, controller or person of an erasure not asked for; a run of
+retention believed that is no entry.
 """
 
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from random import Random
 
 import asyncpg
 import pytest
 
 from consent_ledger.store import audit as stored
+from consent_ledger.store import erasure
 from consent_ledger.store.audit import Audited
 from consent_ledger.verifier.audit import Report, audit
 from consent_ledger.verifier.note import VerifierKey
@@ -30,13 +34,16 @@ SEALED = ((0, 5), (1, 300), (2, 40)), ((2, 3), (1, 10)), ((1, 200), (2, 150))
 
 @pytest.fixture(scope="module")
 async def log(kafka: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Log]:
-    """A log of 708 entries on three shards by three checkpoints, and four entries that are not sealed."""
+    """A log of 708 entries on three shards by three checkpoints, and six that are not sealed: two are erasures."""
     async with logging(kafka, postgres, template, tmp_path_factory.mktemp("audit")) as made:
         for parts in SEALED:
             for shard, number in parts:
                 await made.append(number, shard=shard)
             await made.seal(seal_seconds=0.01)
         await made.append(4, shard=1, body=b"[1,{}]", tags=b"", commitment=hashlib.sha256().digest())
+        for one in (b"an", b"bert"):
+            subjects = (("shop-be", 0, "subject", "email", False, hashlib.sha256(one).digest()),)
+            await made.append(1, shard=1, type="erasure-executed", subjects=subjects)
         yield made
 
 
@@ -50,7 +57,7 @@ async def test_what_nobody_touched_is_as_it_was_sealed(log: Log) -> None:
     report = await checked(log)
 
     assert report.finding is None
-    assert (report.size, report.unsealed) == (708, 4)
+    assert (report.size, report.unsealed) == (708, 6)
     assert report.root == (await log.last()).root
 
 
@@ -59,6 +66,25 @@ async def test_an_auditor_reads_in_a_role_that_can_change_nothing(log: Log) -> N
         report = await audit(source, VerifierKey.parse((await log.key()).public), log.published())
         with pytest.raises(asyncpg.PostgresError, match=r"read-only transaction|permission denied"):
             await source._connection.execute("DELETE FROM ledger")
+
+    assert report.finding is None
+
+
+async def test_what_an_erasure_destroyed_is_no_finding(log: Log) -> None:
+    superuser = log.made.superuser
+    undo = superuser.transaction()
+    await undo.start()
+    try:
+        order = await superuser.fetchrow("SELECT shard, pos FROM ledger WHERE type = 'erasure-executed' ORDER BY pos")
+        assert order is not None
+        await superuser.execute("SET LOCAL ROLE consent_eraser")
+        figures = erasure.Figures(0, 0, 0, 0)
+        await erasure.begin(superuser, tuple(order), "shop-be", datetime.now(UTC), figures, whole=True)
+        assert await erasure.delete_payloads(superuser, "shop-be", [(1, 3), (2, 7)]) == 2
+        await superuser.execute("RESET ROLE")
+        report = await checked(log)
+    finally:
+        await undo.rollback()
 
     assert report.finding is None
 

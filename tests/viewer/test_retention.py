@@ -2,7 +2,7 @@
 
 Seen to fail: index rows left; facts left in the dossier; addresses not noted, or still led to a dossier; a run under a
 register that has gone; figures not kept with the place; quarantined records deleted that nobody has published; files
-of requests deleted before their time.
+of requests deleted before their time. A hold not asked after for consents; for files of requests; its lifting ignored.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from builders import email, event, given, objected, withdrawn
+from builders import email, event, given, held, objected, withdrawn
 from consent_ledger.domain import register as registers
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import view
@@ -156,6 +156,22 @@ def cut_off_at(chunks: int) -> Callable[[int, int], None]:
             raise CutOffError
 
     return progress
+
+
+async def test_whoever_is_under_a_hold_keeps_everything(people: Past) -> None:
+    """Consent, index rows and the file of a request; and other people lose what they must."""
+    home = people.home
+    free = (await count(home)).counts
+    hold = held(email(people.withdrew), time=datetime.now(UTC), reason=None)
+    await home.recorded(await home.publish(hold))
+
+    kept = (await count(home)).counts
+
+    assert (free.payloads - kept.payloads, free.index_rows - kept.index_rows) == (3, 1)
+    lifted = event("hold-lifted", controllers=["shop-be"], hold_id=hold["id"], time=datetime.now(UTC))
+    await home.recorded(await home.publish(lifted))
+    assert await reason(home, people.withdrew) == "CONSENT_WITHDRAWN"
+    assert (await count(home)).counts == free
 
 
 async def test_a_run_deletes_what_was_counted_and_every_refusal_stays(people: Past) -> None:

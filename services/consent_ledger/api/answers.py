@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from consent_ledger.api.questions import Question, normalised
 from consent_ledger.domain import durations
 from consent_ledger.domain.decision import ADDRESS_OF, CallRegisters, Decision, decide
-from consent_ledger.domain.explain import Explanation, explain, explain_reason
+from consent_ledger.domain.explain import NOT_REPRODUCIBLE, Explanation, explain, explain_reason
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.register import Register
@@ -23,6 +23,9 @@ FACTS_MAX: Final = 1000
 
 # The service cannot tell at the moment; asked again, it may answer otherwise without any event.
 _PASSING: Final = frozenset({"STALE", "REGISTER_CHANGED", "UNAVAILABLE"})
+
+# Of these there is nothing on record to explain them by.
+_UNFOUNDED: Final = _PASSING | {NOT_REPRODUCIBLE}
 
 Pair: TypeAlias = tuple[str | None, str | None]
 
@@ -134,6 +137,15 @@ def _no(reason: str) -> Said:
 def refuse(asked: Asked, reason: str) -> list[Said]:
     """Say no to all that is asked, for one reason."""
     return [_no(reason)] * len(asked.pairs)
+
+
+def is_gone(asked: Asked, forgotten: Mapping[bytes, int], instant: int) -> bool:
+    """Tell whether something was deleted since that was known of an address asked about, at the earlier instant.
+
+    `forgotten`: of addresses, the instant up to which what was known may be gone. `instant`: as of which it is asked.
+    """
+    earlier = instant if asked.at is None else min(asked.at, instant)
+    return any(earlier < forgotten[hash_] for _, hash_ in asked.addresses or () if hash_ in forgotten)
 
 
 def from_view(asked: Asked, ground: Ground) -> list[Said] | None:
@@ -249,7 +261,7 @@ def _explanation(
     calls: CallRegisters | None,
     as_of: int | None,
 ) -> Explanation:
-    if asked.addresses is None or said.answer.reason in _PASSING:
+    if asked.addresses is None or said.answer.reason in _UNFOUNDED:
         return explain_reason(said.answer.reason)
     return explain(
         ground.register,

@@ -21,6 +21,7 @@ from consent_ledger.domain import durations
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.decision import CallRegisters
 from consent_ledger.domain.durations import moment
+from consent_ledger.domain.explain import NOT_REPRODUCIBLE
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.register import Register
 from consent_ledger.runtime.clock import Clock
@@ -170,6 +171,8 @@ class Decisions:
             said = [None if one.addresses else answers.from_view(one, ground) for one in prepared]
         else:
             said = [answers.from_view(one, ground) for one in prepared]
+        dated = [one for one in prepared if one.at is not None]
+        said = await _without_gone(snapshot, prepared, said, ground.now) if dated else said
         open_ = {index: prepared[index] for index, one in enumerate(said) if one is None}
         facts = await _facts(snapshot, open_)
         calls = await _calls(snapshot, open_.values())
@@ -190,6 +193,7 @@ class Decisions:
         rules = await _rules(connection, self._keks, version)
         prepared = _prepare(asked, rules, explain=explain)
         said = [answers.refuse(one, "NO_ADDRESS") if one.addresses is None else None for one in prepared]
+        said = await _without_gone(snapshot, prepared, said, past.instant)
         everything = await _facts(snapshot, dict(enumerate(prepared)))
         facts = {index: [one for one in found if past.holds(one)] for index, found in everything.items()}
         # What was recorded in the order of the places that were known may be dated after the instant.
@@ -203,6 +207,18 @@ async def _rules(connection: Connection, keks: KeyEncryptionKeys, version: int) 
     found = await keys.controller_keys(connection, keks)
     register = registers.compile(await view.register(connection, version) if version else {}, version)
     return _Rules(register, {controller: key.key for controller, key in found.items()})
+
+
+async def _without_gone(
+    snapshot: Snapshot, prepared: Sequence[Asked], said: Sequence[list[Said] | None], instant: int
+) -> list[list[Said] | None]:
+    """Refuse what would be a guess, for what was known at the time of the question has been deleted since."""
+    hashes = {token for one in prepared for _, token in one.addresses or ()}
+    forgotten = {hash_: durations.instant(until) for hash_, until in (await snapshot.forgotten(hashes)).items()}
+    return [
+        answers.refuse(one, NOT_REPRODUCIBLE) if answers.is_gone(one, forgotten, instant) else found
+        for one, found in zip(prepared, said, strict=True)
+    ]
 
 
 def _is_asked_why(request: Request) -> bool:

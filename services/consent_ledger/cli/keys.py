@@ -9,6 +9,7 @@ from rich.text import Text
 
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
+from consent_ledger.cli.rotate import rotate
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table
 from consent_ledger.domain.unsubscribe import ALGORITHM as TOKEN_ALGORITHM
 from consent_ledger.runtime.keys import KeyFile
@@ -23,6 +24,9 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="The key file, the hash keys of controllers, and API keys.")
 
 _ALGORITHM: Final = "HMAC-SHA-256"
+
+
+app.command()(rotate)
 
 
 @app.command()

@@ -162,6 +162,21 @@ class ErasureRefused(Fields, frozen=True, kw_only=True, omit_defaults=True):
     grounds: PersonalText | None = None
 
 
+class HoldPlaced(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of the subject must be kept for legal claims (Art. 17(3)(e), 18(2)): nothing of it is destroyed.
+
+    It permits nothing and stops nothing else. `controllers` are those that need it; `reason` says which claim.
+    """
+
+    controllers: Annotated[list[Name], Meta(max_length=1000, min_length=1)]
+
+
+class HoldLifted(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """A hold ends: what was to be destroyed meanwhile is destroyed now."""
+
+    hold_id: uuid.UUID
+
+
 class IdentifierChanged(Fields, frozen=True, kw_only=True, omit_defaults=True):
     """An address was replaced (Art. 16). `verified`: the new one was proved to be the subject's."""
 
@@ -338,7 +353,7 @@ _CATALOGUE: Final[tuple[tuple[Kind, type[Fields]], ...]] = (
     ("N", RepermissionSent), ("R", AgeEstablished), ("N", EventVoided), ("N", RequestReceived),
     ("N", IdentityRequested), ("N", IdentityConfirmed), ("N", RequestExtended), ("N", RequestAnswered),
     ("N", RecipientNotified), ("N", SubjectViewed), ("N", RetentionRun), ("N", PurposeRegistered),
-    ("N", RegisterLoaded),
+    ("N", RegisterLoaded), ("N", HoldPlaced), ("N", HoldLifted),
 )  # fmt: skip
 
 
@@ -358,6 +373,10 @@ FIVE_REFUSALS: Final = frozenset(
 CONTROL_TYPES: Final = frozenset({"register-loaded", "purpose-registered"})
 """The types that are accepted on the control topic only."""
 
+ERASED: Final = "erasure-executed"
+"""The type on which what is personal is destroyed."""
+HOLD: Final = "hold-placed"
+"""The type that keeps what is known of a person from being destroyed."""
 CALL_SNAPSHOT: Final = "preference-register-imported"
 """The type that brings a snapshot of a do-not-call register into force."""
 VIEWED: Final = "subject-viewed"

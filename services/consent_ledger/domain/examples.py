@@ -132,6 +132,13 @@ _SAID: Final[dict[str, _Said]] = {
         "controllers": _DEKRA, "payloads": 120, "index_rows": 90, "quarantined": 3, "kept": 30,
         "began_at": "2026-03-02T02:00:00Z",
     }),
+    "hold-placed": ("staff:dekra-be", {
+        "controllers": _DEKRA, "subject": _SUBJECT, "reason": "claim before the court of first instance",
+        "entered_by": "staff:jan",
+    }),
+    "hold-lifted": ("staff:dekra-be", {
+        "controllers": _DEKRA, "hold_id": _EARLIER, "reason": "judgment is final", "entered_by": "staff:jan",
+    }),
 }  # fmt: skip
 
 

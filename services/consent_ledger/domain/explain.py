@@ -31,6 +31,9 @@ _PASSING: Final = {
     "REGISTER_CHANGED": "The register has changed, and this address has not been decided on under it yet.",
     "UNAVAILABLE": "What is on record cannot be judged by the service, so it says no.",
 }
+NOT_REPRODUCIBLE: Final = "NOT_REPRODUCIBLE"
+"""Why a question about the past is not answered: what the answer rested on was erased, or its time was over."""
+_GONE: Final = "Of what was known of this address then, some was erased or deleted, so that the answer cannot be given."
 _DAY: Final = durations.DAY
 _HOUR: Final = 60 * durations.MINUTE
 
@@ -129,7 +132,10 @@ def explain(
 
 
 def explain_reason(reason: str) -> Explanation:
-    """Explain a no that rests on nothing on record: an unknown thing, no address, or a service that cannot tell."""
+    """Explain a no that rests on nothing on record: an unknown thing, no address, what is gone, or nobody can tell."""
+    if reason == NOT_REPRODUCIBLE:
+        told = Reason(reason=reason, text=_GONE, articles=("Art. 17(1)", "Art. 5(1)(e)"), rows=())
+        return Explanation(allow=False, reason=reason, reasons=(told,), outlook="What is gone does not come back.")
     if reason in _PASSING:
         told = Reason(reason=reason, text=_PASSING[reason], articles=(), rows=())
         return Explanation(allow=False, reason=reason, reasons=(told,), outlook="Ask again in a moment.")

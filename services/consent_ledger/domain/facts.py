@@ -33,7 +33,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     `time` is the order time, the earlier of occurrence and recording: what is dated in the future counts from its
     recording. `ahead`: dated so far ahead that a permission never counts. `controllers` None: no list was given;
     `purposes` and `channels` None: all of them in a refusal, none in a permission. `refers_to`: the event that this one
-    confirms, assesses, lifts, refuses or voids. `birth_day`: proleptic ordinal.
+    confirms, assesses, lifts, refuses or voids, or the request of which it is a step. `birth_day`: proleptic ordinal.
     """
 
     event_id: EventId
@@ -77,6 +77,11 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def place(self) -> tuple[int, int]:
         """Where the ledger has it."""
         return (self.shard, self.pos)
+
+    @property
+    def tokens(self) -> frozenset[Token]:
+        """The identifiers that it names."""
+        return frozenset(token for _, _, token, _ in self.identifiers)
 
 
 def fact(
@@ -124,6 +129,13 @@ def fact_of(
     return Fact(
         event_id=event_id, type=type, source=source, time=min(occurred, recorded), recorded=recorded, shard=shard,
         pos=pos, version=register_version, identifiers=identifiers, ahead=occurred > recorded + SKEW, **said,
+    )  # fmt: skip
+
+
+def without_personal(one: Fact) -> Fact:
+    """Give a fact as it is made once its personal fields cannot be read any more."""
+    return msgspec.structs.replace(
+        one, birth_day=None, entered_by=_LEDGER if one.malformed else None, approved_by=None
     )  # fmt: skip
 
 
@@ -265,6 +277,7 @@ _DETAILS: Final[dict[str, Callable[[Mapping[str, Any], int], dict[str, Any]]]] =
     "erasure-refused": lambda said, _: {
         "refers_to": _reference(said.get("request_id")), "grounds": _is_given(said.get("grounds")),
     },
+    "hold-lifted": lambda said, _: {"refers_to": _reference(said.get("hold_id"))},
     "identifier-changed": lambda said, _: {
         "origin": _text(said.get("origin")), "verified": said.get("verified") is True,
     },
@@ -277,7 +290,12 @@ _DETAILS: Final[dict[str, Callable[[Mapping[str, Any], int], dict[str, Any]]]] =
         "birth_day": _day(said.get("birth_date")), "is_minor": said.get("is_minor") is True,
     },
     "event-voided": lambda said, _: {"refers_to": _reference(said.get("voids"))},
-}  # fmt: skip
+} | dict.fromkeys(
+    (
+        "identity-requested", "identity-confirmed", "request-extended", "request-answered", "recipient-notified",
+    ),
+    lambda said, _: {"refers_to": _reference(said.get("request_id"))},
+)  # fmt: skip
 
 
 def _reference(value: object) -> EventId | None:

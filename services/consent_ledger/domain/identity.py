@@ -99,6 +99,15 @@ def person(
     return frozenset(found)
 
 
+def about(facts: Sequence[Fact], tokens: frozenset[Token]) -> list[Fact]:
+    """Give the facts that name one of the identifiers, and those that name none and refer to one of these."""
+    ids = {one.event_id for one in facts if not tokens.isdisjoint(one.tokens)}
+    pending = [one for one in facts if not one.identifiers and one.refers_to is not None]
+    while found := {one.event_id for one in pending if one.refers_to in ids} - ids:
+        ids |= found
+    return [one for one in facts if one.event_id in ids]
+
+
 def _links(register: Register, controller: str, joint: frozenset[str], fact: Fact) -> bool:
     if fact.malformed:
         return False

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consent_ledger.domain import durations
+from consent_ledger.domain import durations, holds
 from consent_ledger.domain.deadlines import evidence_until
 from consent_ledger.domain.decision import ADDRESS_OF, decide, decide_address
 from consent_ledger.domain.facts import Fact
@@ -51,13 +51,14 @@ NOTHING: Final = Plan(payloads=frozenset(), facts=frozenset(), purposes=(), kept
 
 
 def plan(register: Register, facts: Sequence[Fact], controller: str, calendar: Calendar, now: int) -> Plan:
-    """Tell what may go of a dossier now."""
-    consents = [one for one in facts if one.type == "consent-given"]
+    """Tell what may go of a dossier now. Of whoever is under a legal hold, nothing may."""
+    held = holds.held(register, facts, controller, now)
+    consents = [one for one in facts if one.type == "consent-given" and held.isdisjoint(one.tokens)]
     over = [one for one in consents if is_over(register, facts, one, controller, calendar, now)]
     if not over:
         return NOTHING
     forgotten = _with(facts, [one for one in over if not _carries(one)], {"consent-confirmed", "event-voided"})
-    if not _still_suppressed(register, facts, forgotten, controller, now):
+    if not still_suppressed(register, facts, _without(facts, forgotten), controller, now):
         forgotten = frozenset()
     return Plan(
         payloads=_with(facts, over, {"consent-confirmed"}),
@@ -173,17 +174,20 @@ def _with(facts: Sequence[Fact], consents: Collection[Fact], types: Collection[s
     return frozenset({*(one.place for one in consents), *referring})
 
 
-def _still_suppressed(
-    register: Register, facts: Sequence[Fact], forgotten: Collection[Place], controller: str, now: int
+def _without(facts: Sequence[Fact], forgotten: Collection[Place]) -> list[Fact]:
+    return [one for one in facts if one.place not in forgotten]
+
+
+def still_suppressed(
+    register: Register, before: Sequence[Fact], after: Sequence[Fact], controller: str, now: int
 ) -> bool:
-    """Decide everything without what is to be forgotten: no answer may become a yes."""
-    kept = [one for one in facts if one.place not in forgotten]
-    for kind, token in {(kind, token) for one in facts for _, kind, token, _ in one.identifiers}:
-        before, after = (
+    """Decide everything with the facts left over: no answer may have become a yes."""
+    for kind, token in {(kind, token) for one in before for _, kind, token, _ in one.identifiers}:
+        was, is_ = (
             decide_address(register, some, controller=controller, type=kind, token=token, at=now)
-            for some in (facts, kept)
+            for some in (before, after)
         )
-        if any(answer.allow and not before[pair].allow for pair, answer in after.items()):
+        if any(answer.allow and not was[pair].allow for pair, answer in is_.items()):
             return False
     return True
 

@@ -262,7 +262,10 @@ class Recorder:
         try:
             with APPEND_SECONDS.time():
                 await ledger.append_all(connection, batches, self._clock, self._lease)
-        except (ledger.FencedError, ledger.MovedError, ledger.IdsTakenError, ledger.RegisterMovedError):
+        except (
+            ledger.FencedError, ledger.MovedError, ledger.IdsTakenError, ledger.RegisterMovedError,
+            ledger.KeysDestroyedError,
+        ):  # fmt: skip
             return False
         for part, batch in zip(parts, batches, strict=True):
             _move(part.shard, batch)
@@ -295,7 +298,7 @@ class Recorder:
                     await ledger.append(connection, batch, self._clock, self._lease)
             except ledger.IdsTakenError as error:
                 taken |= error.taken
-            except ledger.RegisterMovedError:
+            except (ledger.RegisterMovedError, ledger.KeysDestroyedError):
                 await self._refresh()
                 drafts, rejected = await self._preparer.prepare(connection, shard.shard, records)
             else:
@@ -314,6 +317,7 @@ class Recorder:
             shard=shard.shard,
             epoch=shard.epoch,
             register_version=self._preparer.version,
+            erasures=self._preparer.erasures,
             first_offset=shard.next_offset,
             next_offset=max([record.offset + 1 for record in records[-1:]] + [end for _, end in holes]),
             drafts=kept,

@@ -73,14 +73,29 @@ class Preparer:
         self._register = register.compile({}, 0)
         self._service: dict[str, bytes] = {}
         self._controllers: dict[str, bytes] = {}
+        self._erasures = 0
+        self._newest_erasure: datetime | None = None
+        # Addresses that were found to be erased, and up to when.
+        self._erased: dict[bytes, datetime] = {}
 
     @property
     def version(self) -> int:
         """The version of the register under which batches are prepared; 0 before any was loaded."""
         return self._register.version
 
+    @property
+    def erasures(self) -> int:
+        """How many erasures had destroyed keys when the oldest of the keys at hand was fetched."""
+        return self._erasures
+
     async def refresh(self, connection: Connection, version: int, document: dict[str, Any]) -> None:
-        """Prepare under another register from here on."""
+        """Prepare under another register from here on, and with keys that are fetched anew if any were destroyed."""
+        # Asked before any key is fetched: what is destroyed after this shows when the batch is appended.
+        erasures = await keys.erasures(connection)
+        if erasures != self._erasures:
+            self._persons.clear()
+            self._erased.clear()
+            self._erasures, self._newest_erasure = erasures, await keys.newest_erasure(connection)
         self._document, self._register = document, register.compile(document, version)
         self._schedule = [
             register_schedule.Ahead(one.valid_from, one.document) for one in await schedule.pending(connection)
@@ -162,13 +177,14 @@ class Preparer:
 
     async def _fetch_persons(self, connection: Connection, decoded: Sequence[_Decoded]) -> None:
         personal = [item for item in decoded if item.event is not None and item.event.personal]
+        await self._find_erased(connection, personal)
         looks = [item for item in personal if item.event is not None and item.event.type == VIEWED]
         if looks:
             await self._look_up(connection, {anchor for item in looks for anchor in item.anchors.values()})
         wanted: dict[bytes, str] = {}
         for item in personal:
             if item.event is not None and item.event.type != VIEWED:
-                for controller, anchor in item.anchors.items():
+                for controller, anchor in self._anchors_of(item):
                     if anchor in self._persons:
                         self._persons.move_to_end(anchor)
                     else:
@@ -178,6 +194,28 @@ class Preparer:
         # What this batch needs stays until it is written; the oldest go afterwards.
         while len(self._persons) > _PERSONS_CACHED + len(decoded):
             self._persons.popitem(last=False)
+
+    async def _find_erased(self, connection: Connection, personal: Sequence[_Decoded]) -> None:
+        """Find which addresses of events that happened before the latest erasure were erased; most events are newer."""
+        newest = self._newest_erasure
+        if newest is not None:
+            older = [
+                item for item in personal if item.event and item.event.occurred_at and item.event.occurred_at <= newest
+            ]
+            hashes = {one for item in older for hashes in item.hashes.values() for one in hashes}
+            if hashes:
+                self._erased |= await keys.erased(connection, hashes)
+
+    def _anchors_of(self, item: _Decoded) -> list[tuple[str, bytes]]:
+        """Give the anchors of the keys to encrypt under; none at a controller that erased the person since."""
+        occurred = item.event.occurred_at if item.event is not None else None
+        if occurred is None or not self._erased:
+            return list(item.anchors.items())
+        return [
+            (controller, anchor)
+            for controller, anchor in item.anchors.items()
+            if not any(occurred <= self._erased[one] for one in item.hashes.get(controller, ()) if one in self._erased)
+        ]
 
     async def _look_up(self, connection: Connection, anchors: set[bytes]) -> None:
         """Fetch keys as they are now and make none, so that a look does not bring back a person who was erased."""
@@ -224,7 +262,7 @@ class Preparer:
             return []
         return [
             (controller, self._persons[anchor])
-            for controller, anchor in item.anchors.items()
+            for controller, anchor in self._anchors_of(item)
             if event.type != VIEWED or anchor in self._persons
         ]
 

@@ -17,6 +17,8 @@ Role: TypeAlias = Literal[
     "consent_retention",
     "consent_sealer",
     "consent_auditor",
+    "consent_eraser",
+    "consent_keeper",
 ]
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"

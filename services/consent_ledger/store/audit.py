@@ -14,6 +14,7 @@ from consent_ledger.verifier.finding import Stored
 _SQL = statements.load(__file__)
 _CHECKPOINTS = 200
 _ROWS = 5_000
+_LOOKED_THROUGH = 100_000
 _LONG = {"statement_timeout": "60s", "idle_in_transaction_session_timeout": "10min"}
 
 
@@ -78,6 +79,15 @@ class Audited:
     async def strays(self) -> list[tuple[int, int]]:
         """Give shard and position of entries that lie outside every head."""
         return [(row["shard"], row["pos"]) for row in await self._connection.fetch(_SQL["strays"])]
+
+    async def destroyed(self, shard: int, end: int) -> int | None:
+        """Give the first entry that lacks a personal part which nothing recorded took; None when there is none."""
+        for first in range(0, end, _LOOKED_THROUGH):
+            last = min(end, first + _LOOKED_THROUGH)
+            found: int | None = await self._connection.fetchval(_SQL["destroyed"], shard, first, last)
+            if found is not None:
+                return found
+        return None
 
     async def sealed_leaves(self, shard: int, first: int, end: int) -> dict[int, bytes]:
         """Give the sealed hashes of positions, as far as they are sealed, from the next few checkpoints."""

@@ -36,3 +36,27 @@ SELECT tree_size, heads, leaves FROM checkpoint
 
 -- name: sealed_by
 SELECT sealed_by($1, $2);
+
+-- name: destroyed
+SELECT min(l.pos) FROM ledger l
+ WHERE l.shard = $1 AND l.pos >= $2 AND l.pos < $3 AND l.tags <> ''
+   AND octet_length(l.tags) / 32 > (SELECT count(*) FROM payload p WHERE p.shard = l.shard AND p.pos = l.pos) + (
+       SELECT count(*) FROM destroyed d
+        WHERE d.shard = l.shard AND d.pos = l.pos
+          AND NOT EXISTS (SELECT FROM payload p WHERE (p.shard, p.pos, p.controller) = (d.shard, d.pos, d.controller))
+          AND (EXISTS (
+               SELECT FROM erasure e JOIN ledger o ON o.shard = e.shard AND o.pos = e.pos
+                WHERE e.id = d.erasure AND e.controller = d.controller AND o.type = 'erasure-executed'
+                  AND (convert_from(o.body, 'UTF8')::jsonb -> 1 -> 'controllers') ? d.controller
+                  AND least(l.occurred_at, l.recorded_at) <= least(o.occurred_at, o.recorded_at)
+                  -- Of what was forgotten whole, and of what names nobody, no address is left to compare.
+                  AND (NOT EXISTS (SELECT FROM entry_subject s
+                                    WHERE (s.shard, s.pos, s.controller) = (d.shard, d.pos, d.controller))
+                       OR EXISTS (SELECT FROM entry_subject s JOIN entry_subject b USING (controller, hash)
+                                   WHERE (s.shard, s.pos, s.controller) = (d.shard, d.pos, d.controller)
+                                     AND (b.shard, b.pos) = (e.shard, e.pos))))
+            OR EXISTS (
+               SELECT FROM retention_run r
+                WHERE r.id = d.run AND (r.ended_at IS NULL OR EXISTS (
+                      SELECT FROM event v JOIN ledger o ON o.shard = v.shard AND o.pos = v.pos
+                       WHERE v.event_id = r.id AND o.type = 'retention-run')))));

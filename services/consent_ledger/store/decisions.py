@@ -55,6 +55,10 @@ class Snapshot:
         """Return the rows of addresses that have one."""
         return {row[0]: StoredRow(*row[1:]) for row in await self._connection.fetch(_SQL["rows"], list(hashes))}
 
+    async def forgotten(self, hashes: Collection[bytes]) -> dict[bytes, datetime]:
+        """Return the addresses of which something was deleted, each with the last instant of that; most are missing."""
+        return {row[0]: row[1] for row in await self._connection.fetch(_SQL["forgotten"], list(hashes))}
+
     async def dossiers(self, hashes: Collection[bytes]) -> dict[bytes, tuple[int, Dossier]]:
         """Return id and facts of the dossiers that addresses belong to; addresses without one are missing."""
         rows = await self._connection.fetch(_SQL["dossiers"], list(hashes))

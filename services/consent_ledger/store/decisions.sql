@@ -25,3 +25,6 @@ SELECT hash, register_version, shard, pos, recorded_at, decisions FROM view WHER
 
 -- name: dossiers
 SELECT i.hash, d.id, d.facts FROM ident i JOIN dossier d ON d.id = i.dossier WHERE i.hash = ANY($1::bytea[]);
+
+-- name: forgotten
+SELECT hash, until FROM forgotten WHERE hash = ANY($1::bytea[]);

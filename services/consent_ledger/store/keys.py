@@ -3,6 +3,7 @@
 import secrets
 import uuid
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from consent_ledger.runtime.keys import KEY_BYTES, KeyEncryptionKeys, kid_of, unwrap, wrap
@@ -113,3 +114,20 @@ async def keys_of_persons(
     """Return the keys of persons that still have one, by person; erased persons are missing from the answer."""
     rows = await connection.fetch(_SQL["person_keys_by_person"], list(persons))
     return {row["person"]: unwrap(await keks.key(row["kek"]), row["wrapped"]) for row in rows}
+
+
+async def erasures(connection: Connection) -> int:
+    """Return how many erasures have destroyed keys; keys fetched before the last of them may be gone."""
+    number: int = await connection.fetchval(_SQL["erasures"])
+    return number
+
+
+async def newest_erasure(connection: Connection) -> datetime | None:
+    """Return up to when the latest erasure took what had happened; None when there was none."""
+    found: datetime | None = await connection.fetchval(_SQL["newest_erasure"])
+    return found
+
+
+async def erased(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, datetime]:
+    """Return which of these addresses were erased, each with the instant up to which nothing personal is kept."""
+    return {row["hash"]: row["at"] for row in await connection.fetch(_SQL["erased"], list(hashes))}

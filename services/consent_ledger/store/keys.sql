@@ -21,3 +21,12 @@ SELECT person, kek, wrapped FROM person_key WHERE person = ANY($1::uuid[]);
 INSERT INTO person_key (anchor, person, controller, kek, wrapped)
 SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
 ON CONFLICT DO NOTHING;
+
+-- name: erasures
+SELECT coalesce(max(id), 0) FROM erasure;
+
+-- name: newest_erasure
+SELECT max(at) FROM erased;
+
+-- name: erased
+SELECT hash, at FROM erased WHERE hash = ANY($1::bytea[]);

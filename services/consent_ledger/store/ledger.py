@@ -37,6 +37,10 @@ class RegisterMovedError(Exception):
     """Another register is in force than the batch was prepared under, or is due to be; it must be prepared again."""
 
 
+class KeysDestroyedError(Exception):
+    """Keys of persons were destroyed since the batch was prepared, perhaps under one of them; prepare it again."""
+
+
 class IdsTakenError(Exception):
     """Some event ids are in the ledger already, each with the digest of what it stands for there."""
 
@@ -124,6 +128,8 @@ class Batch:
     rejected: list[Quarantined] = field(default_factory=list)
     holes: list[tuple[int, int]] = field(default_factory=list)
     last: LastRecord | None = None
+    # How many erasures had destroyed keys when those of the drafts were fetched.
+    erasures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +183,8 @@ async def append_all(
 ) -> list[datetime]:
     """Commit batches of different shards, all or none, and return the instants of their recording.
 
-    Raises `FencedError`, `MovedError`, `RegisterMovedError` or `IdsTakenError`; then nothing was written. Any other
-    exception leaves the outcome unknown: claim the shards again, their next offsets tell.
+    Raises `FencedError`, `MovedError`, `RegisterMovedError`, `KeysDestroyedError` or `IdsTakenError`; then nothing was
+    written. Any other exception leaves the outcome unknown: claim the shards again, their next offsets tell.
     """
     async with connection.transaction():
         opened = await _open(connection, sorted(batches, key=lambda batch: batch.shard), clock)
@@ -215,6 +221,8 @@ async def _open(connection: Connection, batches: Sequence[Batch], clock: Clock) 
         is_due = head["next_register"] is not None and head["next_register"] <= now
         if is_due or head["register_version"] != batch.register_version:
             raise RegisterMovedError
+        if head["erasures"] != batch.erasures:
+            raise KeysDestroyedError
         opened.append(_Opened(batch, head["next_pos"], max(now, head["last_recorded_at"])))
     return opened
 

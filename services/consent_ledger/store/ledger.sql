@@ -27,7 +27,7 @@ UPDATE shard_head SET lease_until = '-infinity' WHERE owner = $1;
 
 -- name: open
 -- Shards come sorted and are locked in that order. One that is missing in the answer is no longer the caller's.
-SELECT b.shard, h.register_version, h.next_register, h.next_offset, h.next_pos, h.last_recorded_at, h.now
+SELECT b.shard, h.register_version, h.next_register, h.erasures, h.next_offset, h.next_pos, h.last_recorded_at, h.now
   FROM unnest($1::int[], $2::bigint[]) AS b (shard, epoch)
  CROSS JOIN LATERAL open_shard(b.shard, b.epoch, $3) AS h;
 

@@ -118,6 +118,11 @@ async def present_request_payloads(connection: Connection, steps: Collection[tup
     return {tuple(row) for row in rows}
 
 
+async def held(connection: Connection) -> list[StoredDossier]:
+    """Return the dossiers in which a legal hold was ever placed."""
+    return [StoredDossier(*row) for row in await connection.fetch(_SQL["held"])]
+
+
 async def delete_old_quarantine(connection: Connection, before: datetime, limit: int) -> int:
     """Delete records not accepted that were recorded before an instant and published; return how many."""
     places = await connection.fetch(_SQL["old_quarantine"], before, limit)

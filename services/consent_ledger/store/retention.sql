@@ -58,6 +58,13 @@ SELECT p.controller, p.shard, p.pos
   JOIN event e USING (event_id)
   JOIN payload p ON p.shard = e.shard AND p.pos = e.pos AND p.controller = d.controller;
 
+-- name: held
+SELECT d.id, d.controller, d.facts FROM dossier d
+ WHERE d.id IN (SELECT i.dossier FROM ledger l
+                  JOIN entry_subject s ON s.shard = l.shard AND s.pos = l.pos
+                  JOIN ident i ON i.hash = s.hash
+                 WHERE l.type = 'hold-placed');
+
 -- name: old_quarantine
 -- Only what the relay has published: after that the topic has it, under the same limit.
 SELECT q.shard, q.k_offset

@@ -132,6 +132,8 @@ class Changes:
     dossiers: dict[int, tuple[str, bytes, datetime | None]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     waiting: list[tuple[UUID, int, int]] = field(default_factory=list)
+    # Of each dossier that was touched and has an erasure in it, an address that the erasure names.
+    erasing: list[bytes] = field(default_factory=list)
 
 
 class Load(NamedTuple):
@@ -306,6 +308,7 @@ async def put(connection: Connection, head: Head, changes: Changes, lease: timed
         *_columns([(id_, *dossier) for id_, dossier in sorted(changes.dossiers.items())], 4),
         *_columns(sorted(changes.rows), len(Row._fields)),
         *_columns(changes.waiting, 3),
+        sorted(set(changes.erasing)),
     )  # fmt: skip
     if done != "UPDATE 1":
         raise FencedError

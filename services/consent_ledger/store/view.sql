@@ -136,6 +136,9 @@ WITH idents AS (
 ), waiting AS (
     INSERT INTO waiting (ref_id, shard, pos)
     SELECT * FROM unnest($26::uuid[], $27::int[], $28::bigint[]) ON CONFLICT DO NOTHING
+), erasing AS (
+    INSERT INTO erasing (hash) SELECT * FROM unnest($29::bytea[])
+    ON CONFLICT (hash) DO UPDATE SET held = false
 )
 UPDATE view_head
    SET applied = $2, seq = $3, next_dossier = $4, register_version = $5, sweep_controllers = $6, sweep_from = $7,

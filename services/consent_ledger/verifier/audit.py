@@ -54,6 +54,13 @@ class Source(Protocol):
     async def sealed_leaves(self, shard: int, first: int, end: int) -> dict[int, bytes]:
         """Give the sealed hashes of positions, as far as they are sealed."""
 
+    async def destroyed(self, shard: int, end: int) -> int | None:
+        """Give the position of the first entry up to `end` that lacks a personal part, and nothing recorded took it.
+
+        Lawful are an erasure that an entry of the ledger orders for that controller and person, after what it took, and
+        a run of retention that is an entry.
+        """
+
 
 class Report(NamedTuple):
     """What was checked, up to the first finding. `size` and `root` are those of the newest checkpoint that holds."""
@@ -102,7 +109,21 @@ class _Auditor:
             size = max(outside)[0]
             detail = f"a log of {size} entries was published, and {self.tree.size} are left"
             return Finding("truncated", detail, leaf_index=self.tree.size)
-        return await self._rest()
+        return await self._rest() or await self._personal()
+
+    async def _personal(self) -> Finding | None:
+        """Check that what is personal is there, or was destroyed as the law has it.
+
+        An entry has one tag for each controller that got a personal part of it, and the tags are sealed.
+        """
+        for shard, end in sorted((await self._source.next_positions()).items()):
+            position = await self._source.destroyed(shard, end)
+            if position is not None:
+                detail = (
+                    "a personal part is gone, and neither an erasure nor a run of retention that is recorded took it"
+                )
+                return Finding("destroyed", detail, shard, position)
+        return None
 
     def _head(self, sealed: Sealed) -> Finding | None:
         """Check that a checkpoint says what was signed, and adds what it says."""

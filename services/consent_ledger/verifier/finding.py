@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from consent_ledger.verifier.entry import Entry
 from consent_ledger.verifier.tree import ProofError
 
-What: TypeAlias = Literal["altered", "removed", "added", "reordered", "truncated", "checkpoint", "tile"]
+What: TypeAlias = Literal["altered", "removed", "added", "reordered", "truncated", "checkpoint", "tile", "destroyed"]
 
 
 class Finding(NamedTuple):

@@ -19,7 +19,8 @@ from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import keys, view
 from consent_ledger.store.view import Changes, Entry, Head, Load, News, Row
 from consent_ledger.viewer.calls import Calls
-from consent_ledger.viewer.fold import Folder
+from consent_ledger.viewer.erasure import Eraser
+from consent_ledger.viewer.fold import Folder, newest_needs
 from consent_ledger.viewer.horizon import Horizon
 from consent_ledger.viewer.place import Placer
 
@@ -43,6 +44,7 @@ class Viewer:
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
         self._horizon = Horizon(settings, clock)
+        self._eraser = Eraser(settings, keks, clock)
         self._calls = Calls(keks, settings.partitions)
         self._register: Register = registers.compile({}, 0)
         self._needs: dict[tuple[str, str], int] = {}
@@ -52,6 +54,7 @@ class Viewer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._horizon.run())
             tasks.create_task(self._stand_by())
+            tasks.create_task(self._eraser.run())
 
     async def _stand_by(self) -> None:
         while True:
@@ -108,7 +111,7 @@ class Viewer:
         may_be_due = news.due or self._calls.has_news
         due = await view.due(connection, now, _DUE_MAX) if may_be_due else []
         revisit = due + await self._sweep(connection, head)
-        folder = Folder(self._register, self._newest_needs(), self._settings.partitions, self._calls)
+        folder = Folder(self._register, newest_needs(self._needs), self._settings.partitions, self._calls)
         changes = await folder.fold(connection, head, placed.arrivals, revisit, now)
         changes.waiting = placed.waiting
         if load is not None:
@@ -194,15 +197,9 @@ class Viewer:
         SWEEP_LEFT.set(max(0, head.next_dossier - head.sweep_from) if head.sweep_controllers else 0)
         return ids
 
-    def _newest_needs(self) -> dict[str, int]:
-        newest: dict[str, int] = {}
-        for (controller, _), version in self._needs.items():
-            newest[controller] = max(version, newest.get(controller, 0))
-        return newest
-
     def _announce_purposes(self, head: Head, changes: Changes, load: Load) -> None:
         """Put the record of what holds for an address with nothing on record into the view, for changed controllers."""
-        for controller, version in sorted(self._newest_needs().items()):
+        for controller, version in sorted(newest_needs(self._needs).items()):
             if version == head.register_version:
                 key = purposes_key(controller)
                 head.seq += 1

@@ -4,7 +4,7 @@ A dossier is the connected component of the identifiers of one controller: a sup
 joins two, never split. What exactly the person is, `decide` finds out from all facts of the dossier.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from prometheus_client import Counter
 
 from consent_ledger.domain import suppression
+from consent_ledger.domain.catalogue import ERASED
 from consent_ledger.domain.durations import moment
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.domain.leaf import micros
@@ -20,7 +21,7 @@ from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.topics import partition_of
 from consent_ledger.store import view
-from consent_ledger.store.view import Changes, Head, Known, Place, Row, StoredDossier, StoredRow
+from consent_ledger.store.view import Changes, Head, Known, Row, StoredDossier, StoredRow
 from consent_ledger.viewer.calls import Calls
 
 OVERSIZED = Counter("consent_oversized_dossiers_total", "Folds of a dossier with too many facts, which answers no")
@@ -57,11 +58,11 @@ class Folder:
 
     async def fold(
         self, connection: Connection, head: Head, arrivals: Sequence[Arrival], revisit: Iterable[int], now: datetime,
-        forgotten: Collection[tuple[str, Place]] = (),
+        left: Mapping[int, Sequence[Fact]] | None = None,
     ) -> Changes:  # fmt: skip
         """Add the facts of arrivals and decide again on every address of the dossiers they touch, and of `revisit`.
 
-        Facts whose controller and place are `forgotten` are taken out; addresses only they had are decided once more.
+        Of the dossiers in `left` only these facts are left; addresses that only the others had are decided once more.
         """
         hashes = {hash_ for arrival in arrivals for hash_ in arrival.hashes}
         known = await view.known(connection, hashes) if hashes else Known({}, {}, {})
@@ -80,11 +81,13 @@ class Folder:
         await self._calls.read(connection, phones)
         changes = Changes(idents=grouping.new_idents(), merged=grouping.merged())
         for id_, dossier in opened.items():
-            if forgotten:
-                dossier.facts = [one for one in dossier.facts if (dossier.controller, one.place) not in forgotten]
+            if left and id_ in left:
+                dossier.facts = list(left[id_])
             due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
             due_at = None if due is None else moment(due)
             changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
+            if dossier.changed_by is not None:
+                changes.erasing += _erasing(dossier.facts)
         return changes
 
     def _decide(
@@ -127,6 +130,14 @@ class Folder:
         return due
 
 
+def newest_needs(needs: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Give the newest version that matters to each controller, of those that matter to its purposes."""
+    newest: dict[str, int] = {}
+    for (controller, _), version in needs.items():
+        newest[controller] = max(version, newest.get(controller, 0))
+    return newest
+
+
 def _open(
     stored: dict[int, StoredDossier], grouping: "_Grouping", arrivals: Sequence[Arrival], homes: Sequence[int]
 ) -> dict[int, _Open]:
@@ -142,6 +153,12 @@ def _open(
     for dossier_ in opened.values():
         dossier_.facts = _in_order(dossier_.facts)
     return opened
+
+
+def _erasing(facts: Iterable[Fact]) -> Iterable[bytes]:
+    """Give an address by which the dossier is found again, if anything may have to be destroyed in it."""
+    found = (token for one in facts if one.type == ERASED for _, _, token, _ in one.identifiers)
+    return [token for token in found if isinstance(token, bytes)][:1]
 
 
 def _in_order(facts: list[Fact]) -> list[Fact]:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from consent_ledger.domain import durations, retention
+from consent_ledger.domain import durations, holds, retention
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.deadlines import evidence_until
 from consent_ledger.domain.facts import Dossier, Fact
@@ -28,7 +28,7 @@ from consent_ledger.store import campaigns, requests, view
 from consent_ledger.store import retention as store
 from consent_ledger.store.retention import Doomed, StoredDossier
 from consent_ledger.viewer.calls import Calls
-from consent_ledger.viewer.fold import FACTS_MAX, Folder
+from consent_ledger.viewer.fold import FACTS_MAX, Folder, newest_needs
 
 _ROWS_PER_STATEMENT = 1_000
 
@@ -167,14 +167,12 @@ class Retention:
             raise view.FencedError
         found = await self._plan(await store.dossiers_at(self._connection, ids), now)
         doomed = [(one.controller, *place) for one in found for place in one.plan.facts]
-        needs = _newest(await view.needs(self._connection))
+        needs = newest_needs(await view.needs(self._connection))
         await self._calls.load(self._connection)
         folder = Folder(self._register, needs, self._settings.partitions, self._calls)
-        forgotten = {(controller, (shard, pos)) for controller, shard, pos in doomed}
         touched = [one for one in found if one.plan.facts]
-        changes = await folder.fold(
-            self._connection, head, (), [one.id for one in touched], max(now, head.instant), forgotten
-        )
+        left = {one.id: [fact for fact in one.facts if fact.place not in one.plan.facts] for one in touched}
+        changes = await folder.fold(self._connection, head, (), list(left), max(now, head.instant), left)
         empty = [one.id for one in touched if one.plan.facts.issuperset(fact.place for fact in one.facts)]
         for id_ in empty:
             del changes.dossiers[id_]
@@ -199,15 +197,25 @@ class Retention:
     async def _request_files(self, now: datetime) -> AsyncIterator[list[Doomed]]:
         """Give what is still there of the files of requests answered so long ago that they may go."""
         instant = durations.instant(now)
+        held = await self._held(instant)
         steps = [
             (file.controller, id_)
             for file in await requests.files(self._connection, instant)
-            if self._calendar_of(file.controller).day(instant) > evidence_until(file.answered, retention.REQUEST_FILE)
+            if held.isdisjoint((file.controller, id_.bytes) for id_ in file.steps)
+            and self._calendar_of(file.controller).day(instant) > evidence_until(file.answered, retention.REQUEST_FILE)
             for id_ in file.steps
         ]
         for first in range(0, len(steps), _ROWS_PER_STATEMENT):
             part = steps[first : first + _ROWS_PER_STATEMENT]
             yield sorted(await store.present_request_payloads(self._connection, part))
+
+    async def _held(self, instant: int) -> set[tuple[str, bytes]]:
+        """Name the events, by controller, that are about people under a legal hold."""
+        return {
+            (one.controller, event)
+            for one in await store.held(self._connection)
+            for event in holds.events(self._register, Dossier.loads(one.facts).facts, one.controller, instant)
+        }
 
     async def _delete_rest(self, id_: UUID, next_dossier: int, counts: Counts, now: datetime) -> None:
         async for batch in self._request_files(now):
@@ -244,13 +252,6 @@ def _plan(register: Register, controller: str, facts: Sequence[Fact], calendar: 
 
 def _tokens(facts: Iterable[Fact]) -> set[bytes]:
     return {token for fact in facts for _, _, token, _ in fact.identifiers}
-
-
-def _newest(needs: dict[tuple[str, str], int]) -> dict[str, int]:
-    newest: dict[str, int] = {}
-    for (controller, _), version in needs.items():
-        newest[controller] = max(version, newest.get(controller, 0))
-    return newest
 
 
 def _quarantine_end(now: datetime) -> datetime:
