@@ -19,6 +19,7 @@ _OWNERS = {
     "recorder": "SELECT owner FROM consent.shard_head WHERE lease_until > clock_timestamp()",
     "viewer": "SELECT owner FROM consent.view_head WHERE lease_until > clock_timestamp()",
     "relay": "SELECT owner FROM consent.relay_head WHERE lease_until > clock_timestamp()",
+    "sealer": "SELECT owner FROM consent.seal_head WHERE lease_until > clock_timestamp()",
 }
 
 
@@ -67,6 +68,10 @@ async def stop_a_viewer(installation: Installation, random: Random) -> None:
 
 async def stop_a_relay(installation: Installation, random: Random) -> None:
     await _stop_an_owner("relay", installation, random)
+
+
+async def stop_a_sealer(installation: Installation, random: Random) -> None:
+    await _stop_an_owner("sealer", installation, random)
 
 
 async def _stop_an_owner(service: str, installation: Installation, random: Random) -> None:

@@ -1,7 +1,8 @@
-"""What is recorded is obeyed, and the topic converges, while recorder, viewer, relay, API and PostgreSQL are killed.
+"""What is recorded is obeyed, and the topic converges, while all services and PostgreSQL are killed and stopped.
 
 An asker and a reader of the topic look on; a yes that contradicts a refusal they know of is an error, whatever was just
-killed. Afterwards topic, view, HTTP and the rules written once more (gate.py) say the same of every address.
+killed. Afterwards topic, view, HTTP and the rules written once more (gate.py) say the same of every address, and the
+verifier finds every entry in the log, once, and the log as it was published.
 
 CONSENT_CHAOS_ROUNDS sets the number of faults (default 8), CONSENT_CHAOS_SEED chooses them.
 
@@ -28,6 +29,7 @@ FAULTS = (
     faults.stop_a_relay,
     faults.crash_postgres,
     faults.stop_a_recorder,
+    faults.stop_a_sealer,
     faults.cut_connections,
 )
 

@@ -13,13 +13,20 @@ from chaos.gate import PURPOSES, Fact, Gate
 from chaos.load import Publisher
 from chaos.people import ADDRESSES, REGISTER, Speaker
 from chaos.watch import Asker, Ledger, Topic, allowed
+from consent_ledger.domain import checkpoint
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.local.ports import free_port
 from consent_ledger.runtime.postgres import connect
-from consent_ledger.store import api_keys, keys
+from consent_ledger.sealer.outside import in_place, newest
+from consent_ledger.store import api_keys, keys, origins
+from consent_ledger.store import audit as stored
+from consent_ledger.verifier.audit import audit
+from consent_ledger.verifier.note import VerifierKey
 
 _AT_ONCE = 100
 _FOLD_MAX = 20
+_SEAL_SECONDS = 0.1
+_ORIGIN = "consent-ledger.local"
 
 
 class World:
@@ -76,6 +83,29 @@ class World:
 
         await until(published, "every partition has a newer watermark", seconds)
 
+    async def in_log(self) -> list[str]:
+        """Wait until every entry is in the log and shown, and return what a verifier finds wrong."""
+        place = self.installation.directory / "log"
+
+        async def shown() -> bool:
+            rows = await self.installation.fetch("SELECT sum(next_pos)::bigint AS entries FROM consent.shard_head")
+            notes = await asyncio.to_thread(in_place, str(place), 1)
+            return bool(notes) and checkpoint.read(notes[0]).size == rows[0]["entries"]
+
+        await until(shown, "everything recorded is in the log")
+        connection = await connect(self.installation.database, "consent_operator")
+        try:
+            key = await origins.signing(connection, KeyFile(self.installation.directory / "keys.json"), _ORIGIN)
+        finally:
+            await connection.close()
+        kafka = {"bootstrap_servers": self.installation.kafka}
+        notes = in_place(str(place), 1) + await newest(
+            kafka, f"{self.installation.prefix}checkpoints", _ORIGIN.encode()
+        )
+        async with stored.reading(self.installation.database) as source:
+            report = await audit(source, VerifierKey.parse(key.public), notes)
+        return [f"in the log: {report.finding}"] if report.finding else []
+
 
 @asynccontextmanager
 async def world(
@@ -85,10 +115,13 @@ async def world(
 
     `mutant` leaves a rule out of the API.
     """
-    for service in ("recorder", "viewer", "relay"):
+    for service in ("recorder", "viewer", "relay", "sealer"):
         for number in range(of_each):
             # Small folds, so that there are moments at which a part of what is recorded is in the view.
-            installation.start(f"{service}-{number}", service=service, fold_max=_FOLD_MAX)
+            installation.start(
+                f"{service}-{number}", service=service, fold_max=_FOLD_MAX, seal_seconds=_SEAL_SECONDS,
+                log_directory=installation.directory / "log",
+            )  # fmt: skip
     port = free_port()
     installation.start("api", service="api", mutant=mutant, api_port=port)
     async with Publisher.open(installation) as publisher, installation.supervised():
@@ -141,6 +174,7 @@ async def disagreements(world: World) -> list[str]:
     await world.until_folded()
     await world.until_published()
     await world.ledger.look()
+    found = await world.in_log()
     rows = await world.installation.fetch("SELECT controller, type, hash, seq, decisions FROM consent.view")
     view = {
         f"{row['controller']}/{row['type']}/{row['hash'].hex()}": (row["seq"], json.loads(row["decisions"]))
@@ -148,7 +182,7 @@ async def disagreements(world: World) -> list[str]:
         if row["type"] == "email"
     }
     topic = {key: record for key, record in world.topic.last.items() if not key.startswith("!")}
-    found = [f"on the topic and not in the view: {key}" for key in topic.keys() - view.keys()]
+    found += [f"on the topic and not in the view: {key}" for key in topic.keys() - view.keys()]
     found += [f"in the view and not on the topic: {key}" for key in view.keys() - topic.keys()]
     found += [
         f"version {topic[key]['version']} on the topic, {seq} in the view"

@@ -17,6 +17,8 @@ from consent_ledger.cli.post import Post
 from consent_ledger.cli.story import Cast, Said, asked_erasure, garbled, gave, objected, withdrew
 from consent_ledger.cli.watch import Asked, Watcher
 from consent_ledger.runtime.local.server import LocalServer
+from consent_ledger.runtime.postgres import connect
+from consent_ledger.store import log
 
 _PER_KIND: Final = 40
 _WARM_UP: Final = 5
@@ -52,7 +54,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kill(msgspec.Struct, frozen=True, kw_only=True):
-    """A process killed. `back_after_s`: until a refusal published at that moment was a no again."""
+    """A process killed. `back_after_s`: until a refusal published at that moment was a no again.
+
+    For the sealer: until it was in the log as well.
+    """
 
     what: str
     how: str
@@ -93,6 +98,18 @@ class Stage:
         answer = await self.client.post("/v1/decisions", json={"questions": questions})
         answer.raise_for_status()
         return [(one["allow"], one["reason"]) for one in answer.json()["decisions"]]
+
+    async def is_sealed(self, said: Said) -> None:
+        """Wait until the log has the entry of an event. Raises `TimeoutError`."""
+        connection = await connect(self.installation.settings.dsn, "consent_operator")
+        try:
+            async with asyncio.timeout(_ARRIVES_SECONDS):
+                while (place := await log.place_of(connection, said.id)) is None or (
+                    await log.index_of(connection, *place)
+                ) is None:
+                    await asyncio.sleep(0.02)
+        finally:
+            await connection.close()
 
     async def turned(self, person: Asked) -> float:
         """Return when the topic says no, by the steady clock."""
@@ -214,7 +231,9 @@ def _words(allow: bool, reason: str) -> str:  # noqa: FBT001 - an answer as it s
 
 async def kill_everything(stage: Stage, report: Report) -> tuple[list[Kill], Questions]:
     """Kill each process while events go on and questions are asked; each comes back by itself."""
-    victims = [(name, "kill -9", _service_killer(stage, name)) for name in ("recorder", "viewer", "relay", "api")]
+    victims = [
+        (name, "kill -9", _service_killer(stage, name)) for name in ("recorder", "viewer", "relay", "sealer", "api")
+    ]
     for server, how, number in (
         (stage.installation.postgres, "immediate shutdown", signal.SIGQUIT),
         (stage.installation.kafka, "kill -9", signal.SIGKILL),
@@ -235,7 +254,8 @@ async def kill_everything(stage: Stage, report: Report) -> tuple[list[Kill], Que
     ]
     try:
         for (what, how, strike), probe in zip(victims, probes, strict=True):
-            kills.append(Kill(what=what, how=how, back_after_s=await _recovery(stage, strike, probe)))
+            took = await _recovery(stage, strike, probe, sealed=what == "sealer")
+            kills.append(Kill(what=what, how=how, back_after_s=took))
             report(f"{what}: {how}, back after {kills[-1].back_after_s:.1f} s")
     finally:
         done.set()
@@ -268,16 +288,19 @@ async def _gone(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _recovery(stage: Stage, strike: Callable[[], Awaitable[None]], probe: Asked) -> float:
-    """Kill, publish a refusal at once, and return the seconds until both the topic and HTTP say no."""
+async def _recovery(stage: Stage, strike: Callable[[], Awaitable[None]], probe: Asked, *, sealed: bool) -> float:
+    """Kill, publish a refusal, and return the seconds until topic and HTTP say no; `sealed`: and the log has it."""
     began = time.perf_counter()
     await strike()
-    await stage.post.send(withdrew(probe))
+    refusal = withdrew(probe)
+    await stage.post.send(refusal)
     await stage.turned(probe)
     async with asyncio.timeout(_ARRIVES_SECONDS):
         # A no while nothing can be looked up is right, but proves no recovery.
         while await _answer(stage, probe) != "CONSENT_WITHDRAWN":
             await asyncio.sleep(0.02)
+    if sealed:
+        await stage.is_sealed(refusal)
     return round(time.perf_counter() - began, 2)
 
 

@@ -1,9 +1,7 @@
 """`consent demo`: the whole story on real servers, in about a minute."""
 
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,13 +10,14 @@ import msgspec
 import typer
 from rich.text import Text
 
-from consent_ledger.cli import acts
+from consent_ledger.cli import acts, demo_audit
 from consent_ledger.cli.acts import Kill, Kind, Questions, Stage, Turn
 from consent_ledger.cli.installation import Installation, installed
 from consent_ledger.cli.post import Post
 from consent_ledger.cli.proof import Check, prove
 from consent_ledger.cli.register import load_all, shipped
-from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table, yes_no
+from consent_ledger.cli.telling import Teller, directory
+from consent_ledger.cli.terminal import NO, USAGE, AsJson, fail, out, run, say_json, table, yes_no
 from consent_ledger.cli.watch import watching
 from consent_ledger.relay.reconcile import BehindError
 from consent_ledger.runtime.keys import KeyFile
@@ -52,17 +51,24 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(help="Keep everything there afterwards; it must be new. Otherwise nothing is kept.")
     ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Tell the other story: what is sealed, proved, falsified and found.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell the story: events, answers, one refusal, every process killed once, and the proof that nothing was lost.
 
+    With --audit: a history is sealed, a consent proved, the database falsified, and that is found.
     It brings its own Kafka and PostgreSQL, whatever the environment says.
     """
     if data is not None and data.exists() and any(data.iterdir()):
         fail(f"{data} is not empty: give a new directory", USAGE)
     home = data.expanduser().absolute() if data is not None else None
+    if audit:
+        demo_audit.tell(home, as_json=as_json)
+        return
     stories: list[Story] = []
-    if not run(until_told(_tell(home, stories, _Teller(quiet=as_json)))):
+    if not run(until_told(_tell(home, stories, Teller(quiet=as_json)))):
         fail("stopped before the end")
     story = stories[0]
     if as_json:
@@ -73,40 +79,11 @@ def demo(
         raise typer.Exit(NO)
 
 
-class _Teller:
-    """Says what is happening, and how long each part took."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._status = err.status("starting Kafka and PostgreSQL")
-        self._began = time.perf_counter()
-
-    def begin(self) -> None:
-        if not self._quiet:
-            self._status.start()
-
-    def note(self, text: str) -> None:
-        """Say what is going on within the present part."""
-        if not self._quiet:
-            self._status.update(Text(text))
-
-    def done(self, text: str, then: str) -> None:
-        """Say that a part is done."""
-        now = time.perf_counter()
-        if not self._quiet:
-            err.print(Text.assemble(("✓ ", "green"), f"{text:<62}", (f"{now - self._began:5.1f} s", "dim")))
-            self._status.update(Text(then))
-        self._began = now
-
-    def end(self) -> None:
-        self._status.stop()
-
-
-async def _tell(data: Path | None, stories: list[Story], teller: _Teller) -> None:
+async def _tell(data: Path | None, stories: list[Story], teller: Teller) -> None:
     began = time.perf_counter()
     teller.begin()
     try:
-        async with _directory(data) as home:
+        async with directory(data) as home:
             stories.append(await _play(home, teller, began))
     except TimeoutError:
         fail("what must happen did not happen in time; with --data DIR the logs are kept")
@@ -116,22 +93,13 @@ async def _tell(data: Path | None, stories: list[Story], teller: _Teller) -> Non
         teller.end()
 
 
-@asynccontextmanager
-async def _directory(data: Path | None) -> AsyncIterator[Path]:
-    if data is not None:
-        yield data
-        return
-    with tempfile.TemporaryDirectory(prefix="consent-demo-", ignore_cleanup_errors=True) as directory:
-        yield Path(directory)
-
-
-async def _play(home: Path, teller: _Teller, began: float) -> Story:
+async def _play(home: Path, teller: Teller, began: float) -> Story:
     said = Settings(_env_file=None).model_copy(
         update={"database_url": None, "kafka_bootstrap_servers": None, "lease_seconds": _LEASE_SECONDS}
     )
     async with AsyncExitStack() as stack:
         installation = await stack.enter_async_context(installed(home, said, report=teller.note))
-        teller.done("Kafka, PostgreSQL and the four services are up", "loading the registers")
+        teller.done("Kafka, PostgreSQL and the five services are up", "loading the registers")
         documents = shipped()
         for loaded in await load_all(installation.settings, documents):
             if loaded.problem is not None:

@@ -56,7 +56,7 @@ def new_origin(
 
     It names the log that was cut off, and the last checkpoint published of it. What that one proved stays proved.
     """
-    begun = run(_begin(found.settings(data), reason))
+    begun = run(begin_anew(found.settings(data), reason))
     if isinstance(begun, str):
         fail(begun, NO)
     if as_json:
@@ -66,7 +66,8 @@ def new_origin(
     out.print(Text(begun["verifier_key"]), soft_wrap=True)
 
 
-async def _begin(settings: Settings, reason: str) -> dict[str, Any] | str:
+async def begin_anew(settings: Settings, reason: str) -> dict[str, Any] | str:
+    """Begin a new log; returns what is told of it, or why none was begun."""
     connection = await connect(settings.dsn, "consent_operator")
     try:
         key, last = await _key(connection, settings), await log.last(connection)

@@ -10,12 +10,15 @@ import msgspec
 from consent_ledger.cli.acts import Stage
 from consent_ledger.cli.checkup import Checkup, check_up
 from consent_ledger.cli.post import read_back
+from consent_ledger.cli.verify import audited, public_key
 from consent_ledger.cli.watch import Asked
 from consent_ledger.relay.reconcile import reconcile
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.settings import Settings
 from consent_ledger.store import operator
 from consent_ledger.store.operator import Counts
+from consent_ledger.verifier.note import VerifierKey
 
 _CATCH_UP_SECONDS: Final = 30.0
 _ASK_SECONDS: Final = 0.05
@@ -71,6 +74,8 @@ async def prove(stage: Stage, malformed: Asked) -> tuple[list[Check], Checkup]:
         Check(what="keys whose version ever fell on the topic", expected=0,
               found=report.falling + len(stage.watcher.fallen)),
         Check(what="people of whom HTTP and topic say different things", expected=0, found=await _differing(stage)),
+        Check(what="entries that are in the log, as they were sealed", expected=counts.entries,
+              found=await _in_log(settings)),
         Check(what="what `consent doctor` finds wrong", expected="nothing",
               found="; ".join(checkup.problems) or "nothing"),
     ]  # fmt: skip
@@ -89,6 +94,16 @@ async def _caught_up(connection: Connection, records: int) -> Counts:
             break
         await asyncio.sleep(_ASK_SECONDS)
     return counts
+
+
+async def _in_log(settings: Settings) -> int | str:
+    """Count the sealed entries once all are, and have them checked; what is wrong comes instead of the number."""
+    async with asyncio.timeout(_CATCH_UP_SECONDS):
+        while True:
+            report = await audited(settings, VerifierKey.parse(await public_key(settings)))
+            if report.finding is not None or report.unsealed == 0:
+                return report.size if report.finding is None else str(report.finding)
+            await asyncio.sleep(_ASK_SECONDS)
 
 
 async def _word(stage: Stage, person: Asked) -> str:

@@ -91,7 +91,7 @@ def verify(
             _say(_of_log(exported), as_json=as_json)
         else:
             settings = found.settings(data)
-            _say(_of_ledger(run(_audited(settings, trusted, notes, ended))), as_json=as_json)
+            _say(_of_ledger(run(audited(settings, trusted, notes, ended))), as_json=as_json)
     except ProofError as error:
         if as_json:
             say_json({"ok": False, "error": str(error)})
@@ -126,7 +126,9 @@ async def _checked(
     return check_url(url, key, older, witnesses, quorum)
 
 
-async def _audited(settings: Settings, key: VerifierKey, notes: list[bytes], ended: list[bytes]) -> Report:
+async def audited(
+    settings: Settings, key: VerifierKey, notes: Sequence[bytes] = (), ended: Sequence[bytes] = ()
+) -> Report:
     """Audit the database against what is published, where that can be seen, and what was given."""
     # What is published is read first: the database is at least as far then.
     connection = await connect(settings.dsn, "consent_operator")
@@ -134,9 +136,9 @@ async def _audited(settings: Settings, key: VerifierKey, notes: list[bytes], end
         later = await origins.origins(connection)
     finally:
         await connection.close()
-    notes = notes + await _seen(settings, key.name, len(later) + 1)
+    notes = [*notes, *await _seen(settings, key.name, len(later) + 1)]
     if later:
-        ended = ended + await _seen(settings, later[-1].ended, len(later))
+        ended = [*ended, *await _seen(settings, later[-1].ended, len(later))]
     async with stored.reading(settings.dsn) as source:
         report = await audit(source, key, notes)
     for note in notes:
