@@ -221,12 +221,15 @@ class ContactConnector:
 
     def _items(self, ids: Sequence[str], partitions: int) -> list[Item]:
         return [
-            Item(
-                key=_key(id_), value=id_.encode(),
-                partitions=tuple(sorted({_partition(one, partitions) for one in self._index.addresses_of(id_)})),
-            )
+            Item(key=_key(id_), value=id_.encode(), partitions=self._partitions(id_, partitions))
             for id_ in dict.fromkeys(ids)
-        ]  # fmt: skip
+        ]
+
+    def _partitions(self, id_: str, count: int) -> tuple[int, ...]:
+        """Return the partitions of the topic where the records of a contact's addresses stand."""
+        known = [one for one in self._index.addresses_of(id_) if one.hash]
+        keys = [suppression_key(one.controller, one.type, one.hash) for one in known]
+        return tuple(sorted({partition_of(key, count) for key in keys}))
 
     async def _take(self, page: Sequence[Contact]) -> list[str]:
         """Learn contacts as they are now, and find those of which tool and ledger differ.
@@ -253,9 +256,9 @@ class ContactConnector:
     def _hashed(self, contact: Contact) -> list[Hashed]:
         found = []
         for controller, type_ in sorted({(use.controller, use.type) for use in self._tool.uses.values()}):
-            hash_ = self._view.hash_of(controller, contact.addresses.get(type_, ""), type_)
-            if hash_:
-                found.append(Hashed(hash_, controller, type_))
+            if type_ in contact.addresses:
+                hash_ = self._view.hash_of(controller, contact.addresses[type_], type_)
+                found.append(Hashed(hash_ or b"", controller, type_))
         return found
 
     def _decide(self, use: Use, contacts: Sequence[Contact]) -> list[Decision]:
@@ -299,7 +302,9 @@ class ContactConnector:
             hash_ = known.get((use.controller, use.type))
             if hash_ is None:
                 continue
-            (decision,) = self._view.decide_hashes(use.controller, [hash_], use.purpose, use.channel, type=use.type)
+            # What is no address has no yes either.
+            asked = [hash_ or None]
+            (decision,) = self._view.decide_hashes(use.controller, asked, use.purpose, use.channel, type=use.type)
             if not _certain(decision):
                 found.append(Stop(id_, what, decision.reason))
         return found
@@ -314,7 +319,3 @@ def _certain(decision: Decision) -> Decision:
     if not decision and (not decision.final or decision.reason in _CANNOT_TELL):
         raise AwayError(f"the view cannot tell: {decision.reason}")
     return decision
-
-
-def _partition(address: Hashed, partitions: int) -> int:
-    return partition_of(suppression_key(address.controller, address.type, address.hash), partitions)
