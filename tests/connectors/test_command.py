@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import tomlkit
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -22,11 +23,13 @@ from typer.testing import CliRunner, Result
 from client.conftest import Topic
 from client.topic import KEY, address, no, purposes, watermark, yes
 from connectors.listmonk import TOKEN, USER, Listmonk
+from connectors.test_hooks import listmonk_signs
 from connectors.webserver import served
 from consent_ledger.cli.main import app
 from consent_ledger.connectors import kinds, running
 from consent_ledger.connectors.state import Item, State
 from consent_ledger.domain.acks import read_ack
+from consent_ledger.runtime.local.ports import free_port
 
 AN, BO = "an@example.be", "bo@example.be"
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "connectors" / "connectors.toml"
@@ -116,9 +119,7 @@ async def test_what_listmonk_has_learnt_is_published(
     file = kinds.load(configured(tmp_path, said, url))
 
     report = await running.reconcile("lists", file.connector["lists"], file)
-    async with asyncio.timeout(20):
-        while not (found := await read(said, "events")):
-            await running.reconcile("lists", file.connector["lists"], file)
+    found = await read(said, "events")
 
     event = json.loads(found[0].value)
     assert report.counts["to be declared"] == 1
@@ -131,17 +132,55 @@ async def test_a_dry_run_changes_nothing_anywhere(said: Topic, listmonk: tuple[L
     an = made.subscribe(AN, NEWS)
     config = configured(tmp_path, said, url)
 
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "consent_ledger.cli.main",
-        "connector", "run", "lists", "--dry-run", "--json", "--config", str(config), stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    printed, _ = await process.communicate()
+    status, printed = await in_a_process("run", "lists", "--dry-run", "--json", "--config", str(config))
 
-    assert process.returncode == 1
-    assert json.loads(printed)["would"] == [f"unsubscribe from list {NEWS}: subscribers {an} (CONSENT_WITHDRAWN 1)"]
+    assert status == 1
+    assert printed["would"] == [f"unsubscribe from list {NEWS}: subscribers {an} (CONSENT_WITHDRAWN 1)"]
     assert (made.on(an), made.changes) == ({NEWS}, [])
     assert State(tmp_path / "state").place is None
     assert await read(said, "acks") == []
+
+
+async def test_what_listmonk_calls_is_an_event_at_once(
+    said: Topic, listmonk: tuple[Listmonk, str], tmp_path: Path
+) -> None:
+    made, url = listmonk
+    bo = made.subscribe(BO, NEWS)
+    (tmp_path / "hook").write_text("secret of the hook")
+    listen = f"127.0.0.1:{free_port()}"
+    hooks = {"listen": listen, "secret_file": str(tmp_path / "hook")}
+    file = kinds.load(configured(tmp_path, said, url, hooks=hooks))
+    body = json.dumps({"event": "subscriber.unsubscribed", "data": {"subscriber": {"id": bo}}}).encode()
+
+    task = asyncio.create_task(running.run("lists", file.connector["lists"], file))
+    async with asyncio.timeout(60):
+        while not await read(said, "acks"):
+            assert not task.done()
+            await asyncio.sleep(0.05)
+        status, beside = await in_a_process(
+            "reconcile", "lists", "--json", "--config", str(tmp_path / "connectors.toml")
+        )
+        made.leave(bo, NEWS)
+        async with httpx.AsyncClient(base_url=f"http://{listen}") as client:
+            answer = await client.post(
+                "/hooks/lists", content=body, headers=listmonk_signs(body, b"secret of the hook")
+            )
+        while not (found := await read(said, "events")):
+            await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert (answer.status_code, status, beside["sweeps"]) == (204, 0, 1)
+    assert json.loads(found[0].value)["data"]["subject"] == [{"type": "email", "value": BO}]
+
+
+async def in_a_process(*words: str) -> tuple[int | None, Any]:
+    """Run a command as another process, and return its status and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "consent_ledger.cli.main", "connector", *words, stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+    return process.returncode, json.loads(printed)
 
 
 def command(*words: str) -> Result:

@@ -12,7 +12,8 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -54,10 +55,14 @@ class Use(NamedTuple):
 
 
 class Off(NamedTuple):
-    """That a tool sends something no more: since when, and why, as far as it says so at once."""
+    """That a tool sends something no more: since when, and why, as far as it says so at once.
+
+    `mark` tells one no from another, where a tool lets one be told; that of a connector's own is `Tool.mark`.
+    """
 
     since: datetime | None = None
     kind: Kind | None = None
+    mark: str = ""
 
 
 class Contact(NamedTuple):
@@ -86,10 +91,14 @@ class Tool(Protocol):
     """A tool with contacts. All raise the errors of `outcome`."""
 
     name: str
+    mark: str
     uses: Mapping[str, Use]
 
     def contacts(self, since: datetime | None = None) -> AsyncIterator[Sequence[Contact]]:
         """Give all contacts page by page, or those that have changed since an instant of the tool's clock."""
+
+    async def contact(self, id_: str) -> Contact | None:
+        """Give one contact; None: there is none of that number."""
 
     async def why(self, contact: str) -> Kind:
         """Find out why a contact gets nothing more, where the page did not say."""
@@ -146,6 +155,18 @@ class ContactConnector:
         self._position: str | None = None
         self._sweep_at = self._news_at = 0.0
         self._pause = 0.0
+        self._hinted: dict[str, None] = {}
+        self._woken = asyncio.Event()
+
+    def look_at(self, ids: Collection[str]) -> None:
+        """Look at these contacts at once, for their tool says that something has changed; at all, without a number.
+
+        A hint that is lost with this process does no harm, because every start sweeps.
+        """
+        self._hinted |= dict.fromkeys(ids)
+        if not ids:
+            self._sweep_at = 0.0
+        self._woken.set()
 
     # -- what is to be done
 
@@ -173,7 +194,13 @@ class ContactConnector:
             last = self._sweeping is None and not items
             yield Batch(items, self._position.encode(), places, last) if self._complete else Batch(items)
             if last:
-                await asyncio.sleep(_REST_SECONDS)
+                await self._rest()
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REST_SECONDS):
+                await self._woken.wait()
+        self._woken.clear()
 
     def _changes(self) -> Changes:
         changes = self._view.changed_since(self._position)
@@ -183,10 +210,15 @@ class ContactConnector:
         return changes
 
     async def _news(self) -> list[str]:
-        """Learn which contacts have come or changed since the last look."""
-        if self._newest is None or self._news_seconds is None or time.monotonic() < self._news_at:
-            return []
+        """Learn which contacts have come or changed since the last look, and about those that the tool has named."""
         found = []
+        while self._hinted:
+            id_ = next(iter(self._hinted))
+            contact = await self._tool.contact(id_)
+            found += [] if contact is None else await self._take([contact])
+            del self._hinted[id_]
+        if self._newest is None or self._news_seconds is None or time.monotonic() < self._news_at:
+            return found
         async for page in self._tool.contacts(self._newest):
             found += await self._take(page)
         self._news_at = time.monotonic() + self._news_seconds
@@ -249,6 +281,9 @@ class ContactConnector:
                     differing[contact.id] = None
                 elif what in contact.off and decision:
                     await self._tell(contact, what, use)
+                elif what in contact.off:
+                    # The ledger says no as well: a consent that comes later is not ended by this.
+                    self._index.settle([(contact.id, what, contact.off[what].mark)])
         self.counts["contacts"] += len(page)
         # What is parked waits for somebody, or for another change of the person's record.
         return [id_ for id_ in differing if not self._is_parked(_key(id_))]
@@ -270,19 +305,19 @@ class ContactConnector:
 
     async def _tell(self, contact: Contact, what: str, use: Use) -> None:
         """Declare a refusal that only the tool knows; one of the connector's own is none."""
-        if what in self._index.settled(contact.id):
+        since, kind, mark = contact.off[what]
+        if self._index.is_settled(contact.id, what, mark):
             return
         self.counts["to be declared"] += 1
         if self._declare is None:
             return
-        since, kind = contact.off[what]
         claim = Claim(
             controller=use.controller, purpose=use.purpose, channel=use.channel, address=contact.addresses[use.type]
         )
         type_, data = event_of(kind or await self._tool.why(contact.id), claim, self._tool.name)
         id_ = uuid.uuid5(_NAMESPACE, f"{self._tool.name}/{contact.id}/{what}/{since}")
         self._declare(Declared(id_, type_, since or datetime.now(UTC), data))
-        self._index.settle([(contact.id, what)])
+        self._index.settle([(contact.id, what, mark)])
 
     # -- doing it
 
@@ -290,7 +325,7 @@ class ContactConnector:
         """Stop what the view says no to now, whatever it said when the items were found."""
         stops = [stop for item in items for stop in self._stops(item.value.decode())]
         # First, so that after a crash the tool's no is not taken for the person's.
-        self._index.settle([(stop.contact, stop.what) for stop in stops])
+        self._index.settle([(stop.contact, stop.what, self._tool.mark) for stop in stops])
         if stops:
             await self._tool.stop(stops)
             self.counts["stopped"] += len(stops)

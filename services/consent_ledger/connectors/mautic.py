@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from consent_ledger.connectors.contacts import Contact, Off, Stop, Tool, Use
+from consent_ledger.connectors.hooks import MAUTIC
 from consent_ledger.connectors.http import Api, read
 from consent_ledger.connectors.outcome import RefusedError
 from consent_ledger.connectors.settings import Name, Strict
@@ -23,6 +24,7 @@ UNSUBSCRIBED, BOUNCED, MANUAL = 1, 2, 3
 _PAGE: Final = 200
 _OVERLAP: Final = timedelta(minutes=1)
 _GONE: Final = "status 404"
+_OURS: Final = "consent ledger: "
 _OF_THE_PERSON: Final = frozenset(
     {"CONSENT_WITHDRAWN", "OBJECTION_DM", "OBJECTION_UPHELD", "OBJECTION_PENDING", "COMPLAINT"}
 )
@@ -40,6 +42,8 @@ class Sends(Strict, frozen=True, kw_only=True):
 class Mautic(ContactTool, frozen=True, kw_only=True, tag_field="kind", tag="mautic"):
     """`url` such as https://mautic.example; `username` and the password are a user's, with basic authentication on."""
 
+    calls = MAUTIC
+
     sends: Annotated[tuple[Sends, ...], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
@@ -55,6 +59,7 @@ class Mautic(ContactTool, frozen=True, kw_only=True, tag_field="kind", tag="maut
 class _Entry(msgspec.Struct, frozen=True):
     channel: str
     reason: int
+    comments: str | None = None
 
 
 class _Fields(msgspec.Struct, frozen=True):
@@ -83,6 +88,7 @@ class MauticTool:
     """Speaks Mautic's REST API. See `Tool`."""
 
     name = "mautic"
+    mark = "ours"
 
     def __init__(self, api: Api, sends: Sequence[Sends]) -> None:
         self.uses: Mapping[str, Use] = {one.channel: Use(one.controller, one.purpose, one.channel) for one in sends}
@@ -117,11 +123,21 @@ class MauticTool:
     def _contact(self, said: _Contact) -> Contact:
         named = {"email": _text(said.fields.all, "email"), "phone": _text(said.fields.all, "mobile", "phone")}
         addresses = {type_: value for type_, value in named.items() if value}
-        off = {one.channel: Off(None, _KINDS.get(one.reason, "refused")) for one in said.do_not_contact}
+        off = {one.channel: _off(one) for one in said.do_not_contact}
         ours = {what: one for what, one in off.items() if what in self.uses}
         return Contact(
             str(said.id), addresses, frozenset(self.uses.keys() - ours), ours, said.date_modified or said.date_added
         )
+
+    async def contact(self, id_: str) -> Contact | None:
+        """See `Tool`."""
+        try:
+            answer = await self._api.get(f"/api/contacts/{id_}")
+        except RefusedError as error:
+            if str(error) == _GONE:
+                return None
+            raise
+        return self._contact(read(answer, _One).contact)
 
     async def why(self, contact: str) -> Kind:  # noqa: ARG002 - nothing has to be looked up
         """See `Tool`: Mautic's entries say it themselves, so nobody asks."""
@@ -130,26 +146,26 @@ class MauticTool:
     async def stop(self, stops: Sequence[Stop]) -> None:
         """Add entries where there are none: a reason that stands there is not written over."""
         for stop in stops:
-            try:
-                answer = await self._api.get(f"/api/contacts/{stop.contact}")
-            except RefusedError as error:
-                if str(error) == _GONE:
-                    continue
-                raise
-            if stop.what in self._contact(read(answer, _One).contact).on:
+            contact = await self.contact(stop.contact)
+            if contact is not None and stop.what in contact.on:
                 await self._add(stop)
 
     async def _add(self, stop: Stop) -> None:
         reason = reason_of(stop.reason)
         await self._api.change(
             "POST", f"/api/contacts/{stop.contact}/dnc/{stop.what}/add",
-            json={"reason": reason, "comments": f"consent ledger: {stop.reason}"},
+            json={"reason": reason, "comments": f"{_OURS}{stop.reason}"},
             told=f"add do-not-contact over {stop.what} (reason {reason}): contact {stop.contact} ({stop.reason})",
         )  # fmt: skip
 
     async def close(self) -> None:
         """See `Tool`."""
         await self._api.close()
+
+
+def _off(entry: _Entry) -> Off:
+    ours = (entry.comments or "").startswith(_OURS)
+    return Off(None, _KINDS.get(entry.reason, "refused"), MauticTool.mark if ours else "")
 
 
 def reason_of(reason: str) -> int:

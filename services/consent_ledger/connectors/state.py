@@ -80,6 +80,11 @@ class State:
             raise BusyError("another process runs this connector") from None
         self._lock = descriptor
 
+    @property
+    def holds(self) -> bool:
+        """Whether this process runs the connector."""
+        return self._lock is not None
+
     def is_held(self) -> bool:
         """Tell whether some process runs this connector."""
         try:
