@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
@@ -13,21 +11,13 @@ from consent_ledger.api.app import create_app
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.settings import Settings
+from consent_ledger.runtime.web import Server
 
 log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
 _GRACE_SECONDS: Final = 5
 _IDLE_SECONDS: Final = 75
-
-
-class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process it runs in."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take no signals: the process cancels its service when it is told to end."""
-        yield
 
 
 async def serve(

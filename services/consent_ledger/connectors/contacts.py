@@ -12,7 +12,8 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -54,10 +55,14 @@ class Use(NamedTuple):
 
 
 class Off(NamedTuple):
-    """That a tool sends something no more: since when, and why, as far as it says so at once."""
+    """That a tool sends something no more: since when, and why, as far as it says so at once.
+
+    `mark` tells one no from another, where a tool lets one be told; that of a connector's own is `Tool.mark`.
+    """
 
     since: datetime | None = None
     kind: Kind | None = None
+    mark: str = ""
 
 
 class Contact(NamedTuple):
@@ -86,10 +91,14 @@ class Tool(Protocol):
     """A tool with contacts. All raise the errors of `outcome`."""
 
     name: str
+    mark: str
     uses: Mapping[str, Use]
 
     def contacts(self, since: datetime | None = None) -> AsyncIterator[Sequence[Contact]]:
         """Give all contacts page by page, or those that have changed since an instant of the tool's clock."""
+
+    async def contact(self, id_: str) -> Contact | None:
+        """Give one contact; None: there is none of that number."""
 
     async def why(self, contact: str) -> Kind:
         """Find out why a contact gets nothing more, where the page did not say."""
@@ -113,7 +122,8 @@ class Declared(NamedTuple):
 class ContactConnector:
     """Keeps one tool in line with a view. `declare` publishes what the tool has learnt; None: it is only counted.
 
-    `index` is the connector's memory of contacts; `sweep_seconds`: how long between two sweeps.
+    `index` is the connector's memory of contacts; `sweep_seconds`: how long between two sweeps; `news_seconds`: between
+    two looks for new contacts, None where one sweep is all.
     """
 
     def __init__(
@@ -124,8 +134,9 @@ class ContactConnector:
         *,
         declare: Callable[[Declared], object] | None = None,
         sweep_seconds: float = SWEEP_SECONDS,
-        news_seconds: float = NEWS_SECONDS,
+        news_seconds: float | None = NEWS_SECONDS,
         is_fresh: Callable[[], bool] = lambda: True,
+        is_parked: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._tool = tool
@@ -135,6 +146,7 @@ class ContactConnector:
         self._sweep_seconds = sweep_seconds
         self._news_seconds = news_seconds
         self._is_fresh = is_fresh
+        self._is_parked = is_parked
         self._newest: datetime | None = None
         self._sweep = index.last_sweep()
         self._sweeping: AsyncIterator[Sequence[Contact]] | None = None
@@ -143,6 +155,18 @@ class ContactConnector:
         self._position: str | None = None
         self._sweep_at = self._news_at = 0.0
         self._pause = 0.0
+        self._hinted: dict[str, None] = {}
+        self._woken = asyncio.Event()
+
+    def look_at(self, ids: Collection[str]) -> None:
+        """Look at these contacts at once, for their tool says that something has changed; at all, without a number.
+
+        A hint that is lost with this process does no harm, because every start sweeps.
+        """
+        self._hinted |= dict.fromkeys(ids)
+        if not ids:
+            self._sweep_at = 0.0
+        self._woken.set()
 
     # -- what is to be done
 
@@ -156,20 +180,27 @@ class ContactConnector:
                 await asyncio.sleep(_REST_SECONDS)
                 continue
             places, changes = self._places(), self._changes()
-            items = self._items(self._index.contacts_of(changes.hashes or ()), len(places))
+            found = self._index.contacts_of(changes.hashes or ())
             try:
-                items += await self._news(len(places))
-                items += await self._page(len(places))
+                found += await self._news()
+                found += await self._page()
             except (AwayError, FailedError, RefusedError) as error:
                 # The same changes are found again: nothing may be acknowledged without knowing the new contacts.
-                yield Batch(items)
+                yield Batch(self._items(found, len(places)))
                 await self._wait(error)
                 continue
+            items = self._items(found, len(places))
             self._position, self._pause = changes.position, 0.0
             last = self._sweeping is None and not items
             yield Batch(items, self._position.encode(), places, last) if self._complete else Batch(items)
             if last:
-                await asyncio.sleep(_REST_SECONDS)
+                await self._rest()
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REST_SECONDS):
+                await self._woken.wait()
+        self._woken.clear()
 
     def _changes(self) -> Changes:
         changes = self._view.changed_since(self._position)
@@ -178,17 +209,22 @@ class ContactConnector:
             self._complete, self._sweeping, self._sweep_at = False, None, 0.0
         return changes
 
-    async def _news(self, partitions: int) -> list[Item]:
-        """Learn which contacts have come or changed since the last look."""
-        if self._newest is None or time.monotonic() < self._news_at:
-            return []
-        items = []
+    async def _news(self) -> list[str]:
+        """Learn which contacts have come or changed since the last look, and about those that the tool has named."""
+        found = []
+        while self._hinted:
+            id_ = next(iter(self._hinted))
+            contact = await self._tool.contact(id_)
+            found += [] if contact is None else await self._take([contact])
+            del self._hinted[id_]
+        if self._newest is None or self._news_seconds is None or time.monotonic() < self._news_at:
+            return found
         async for page in self._tool.contacts(self._newest):
-            items += await self._take(page, partitions)
+            found += await self._take(page)
         self._news_at = time.monotonic() + self._news_seconds
-        return items
+        return found
 
-    async def _page(self, partitions: int) -> list[Item]:
+    async def _page(self) -> list[str]:
         """Go on with a sweep by a page, if there is one or it is time for one."""
         if self._sweeping is None:
             if time.monotonic() < self._sweep_at:
@@ -196,7 +232,7 @@ class ContactConnector:
             self._sweeping, self._sweep = self._tool.contacts(), self._sweep + 1
         page = await anext(self._sweeping, None)
         if page is not None:
-            return await self._take(page, partitions)
+            return await self._take(page)
         self._index.forget_unseen(self._sweep)
         self._sweeping, self._complete = None, True
         self._sweep_at = time.monotonic() + self._sweep_seconds
@@ -217,14 +253,17 @@ class ContactConnector:
 
     def _items(self, ids: Sequence[str], partitions: int) -> list[Item]:
         return [
-            Item(
-                key=f"contact/{id_}", value=id_.encode(),
-                partitions=tuple(sorted({_partition(one, partitions) for one in self._index.addresses_of(id_)})),
-            )
-            for id_ in ids
-        ]  # fmt: skip
+            Item(key=_key(id_), value=id_.encode(), partitions=self._partitions(id_, partitions))
+            for id_ in dict.fromkeys(ids)
+        ]
 
-    async def _take(self, page: Sequence[Contact], partitions: int) -> list[Item]:
+    def _partitions(self, id_: str, count: int) -> tuple[int, ...]:
+        """Return the partitions of the topic where the records of a contact's addresses stand."""
+        known = [one for one in self._index.addresses_of(id_) if one.hash]
+        keys = [suppression_key(one.controller, one.type, one.hash) for one in known]
+        return tuple(sorted({partition_of(key, count) for key in keys}))
+
+    async def _take(self, page: Sequence[Contact]) -> list[str]:
         """Learn contacts as they are now, and find those of which tool and ledger differ.
 
         Raises `AwayError` while the view cannot tell.
@@ -242,15 +281,19 @@ class ContactConnector:
                     differing[contact.id] = None
                 elif what in contact.off and decision:
                     await self._tell(contact, what, use)
+                elif what in contact.off:
+                    # The ledger says no as well: a consent that comes later is not ended by this.
+                    self._index.settle([(contact.id, what, contact.off[what].mark)])
         self.counts["contacts"] += len(page)
-        return self._items(list(differing), partitions)
+        # What is parked waits for somebody, or for another change of the person's record.
+        return [id_ for id_ in differing if not self._is_parked(_key(id_))]
 
     def _hashed(self, contact: Contact) -> list[Hashed]:
         found = []
         for controller, type_ in sorted({(use.controller, use.type) for use in self._tool.uses.values()}):
-            hash_ = self._view.hash_of(controller, contact.addresses.get(type_, ""), type_)
-            if hash_:
-                found.append(Hashed(hash_, controller, type_))
+            if type_ in contact.addresses:
+                hash_ = self._view.hash_of(controller, contact.addresses[type_], type_)
+                found.append(Hashed(hash_ or b"", controller, type_))
         return found
 
     def _decide(self, use: Use, contacts: Sequence[Contact]) -> list[Decision]:
@@ -262,19 +305,19 @@ class ContactConnector:
 
     async def _tell(self, contact: Contact, what: str, use: Use) -> None:
         """Declare a refusal that only the tool knows; one of the connector's own is none."""
-        if what in self._index.settled(contact.id):
+        since, kind, mark = contact.off[what]
+        if self._index.is_settled(contact.id, what, mark):
             return
         self.counts["to be declared"] += 1
         if self._declare is None:
             return
-        since, kind = contact.off[what]
         claim = Claim(
             controller=use.controller, purpose=use.purpose, channel=use.channel, address=contact.addresses[use.type]
         )
         type_, data = event_of(kind or await self._tool.why(contact.id), claim, self._tool.name)
         id_ = uuid.uuid5(_NAMESPACE, f"{self._tool.name}/{contact.id}/{what}/{since}")
         self._declare(Declared(id_, type_, since or datetime.now(UTC), data))
-        self._index.settle([(contact.id, what)])
+        self._index.settle([(contact.id, what, mark)])
 
     # -- doing it
 
@@ -282,7 +325,7 @@ class ContactConnector:
         """Stop what the view says no to now, whatever it said when the items were found."""
         stops = [stop for item in items for stop in self._stops(item.value.decode())]
         # First, so that after a crash the tool's no is not taken for the person's.
-        self._index.settle([(stop.contact, stop.what) for stop in stops])
+        self._index.settle([(stop.contact, stop.what, self._tool.mark) for stop in stops])
         if stops:
             await self._tool.stop(stops)
             self.counts["stopped"] += len(stops)
@@ -294,10 +337,16 @@ class ContactConnector:
             hash_ = known.get((use.controller, use.type))
             if hash_ is None:
                 continue
-            (decision,) = self._view.decide_hashes(use.controller, [hash_], use.purpose, use.channel, type=use.type)
+            # What is no address has no yes either.
+            asked = [hash_ or None]
+            (decision,) = self._view.decide_hashes(use.controller, asked, use.purpose, use.channel, type=use.type)
             if not _certain(decision):
                 found.append(Stop(id_, what, decision.reason))
         return found
+
+
+def _key(id_: str) -> str:
+    return f"contact/{id_}"
 
 
 def _certain(decision: Decision) -> Decision:
@@ -305,7 +354,3 @@ def _certain(decision: Decision) -> Decision:
     if not decision and (not decision.final or decision.reason in _CANNOT_TELL):
         raise AwayError(f"the view cannot tell: {decision.reason}")
     return decision
-
-
-def _partition(address: Hashed, partitions: int) -> int:
-    return partition_of(suppression_key(address.controller, address.type, address.hash), partitions)

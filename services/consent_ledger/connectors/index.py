@@ -10,16 +10,18 @@ from typing import Final, NamedTuple
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS contact (
     hash BLOB NOT NULL, id TEXT NOT NULL, controller TEXT NOT NULL, type TEXT NOT NULL, sweep INTEGER NOT NULL,
-    PRIMARY KEY (hash, id)
+    PRIMARY KEY (id, controller, type)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS contact_id ON contact (id);
-CREATE TABLE IF NOT EXISTS settled (id TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (id, what)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS contact_hash ON contact (hash);
+CREATE TABLE IF NOT EXISTS settled (
+    id TEXT NOT NULL, what TEXT NOT NULL, mark TEXT NOT NULL, PRIMARY KEY (id, what, mark)
+) WITHOUT ROWID;
 """
 _CHUNK: Final = 500
 
 
 class Hashed(NamedTuple):
-    """One address of a contact, as one controller knows it."""
+    """One address of a contact, as one controller knows it; an empty hash stands for what is no address."""
 
     hash: bytes
     controller: str
@@ -75,14 +77,17 @@ class Index:
         count: int = self._connection.execute("SELECT count(DISTINCT id) FROM contact").fetchone()[0]
         return count
 
-    def settled(self, id_: str) -> set[str]:
-        """Return what is stopped at a contact by the connector itself, or was declared to the ledger already."""
-        return {row[0] for row in self._connection.execute("SELECT what FROM settled WHERE id = ?", (id_,))}
+    def is_settled(self, id_: str, what: str, mark: str) -> bool:
+        """Tell whether the ledger knows why a tool says this no."""
+        found = self._connection.execute(
+            "SELECT 1 FROM settled WHERE id = ? AND what = ? AND mark = ?", (id_, what, mark)
+        )
+        return found.fetchone() is not None
 
-    def settle(self, stops: Iterable[tuple[str, str]]) -> None:
-        """Remember of (contact, what) that the ledger knows why the tool says no: nobody need tell it."""
+    def settle(self, stops: Iterable[tuple[str, str, str]]) -> None:
+        """Remember of noes (contact, what, mark) that the ledger knows why: nobody need tell it."""
         with self._connection as connection:
-            connection.executemany("INSERT OR IGNORE INTO settled VALUES (?, ?)", list(stops))
+            connection.executemany("INSERT OR IGNORE INTO settled VALUES (?, ?, ?)", list(stops))
 
     def unsettle(self, running: Iterable[tuple[str, str]]) -> None:
         """Remember that the tool would send again: the next no there is somebody's own."""

@@ -6,10 +6,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from consent_ledger.connectors.listmonk import Listmonk
+from consent_ledger.connectors.mautic import Mautic
 from consent_ledger.connectors.settings import Process, read
 from consent_ledger.domain.acks import NAME
 
-AnyKind = Listmonk
+AnyKind = Listmonk | Mautic
 """A new kind is named here."""
 
 Consumer = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z")]

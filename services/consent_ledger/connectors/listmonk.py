@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from consent_ledger.connectors.contacts import Contact, Off, Stop, Tool, Use
+from consent_ledger.connectors.hooks import LISTMONK
 from consent_ledger.connectors.http import Api, read
 from consent_ledger.connectors.outcome import RefusedError
 from consent_ledger.connectors.settings import Name, Strict
@@ -40,6 +41,8 @@ class Listmonk(ContactTool, frozen=True, kw_only=True, tag_field="kind", tag="li
 
     `blocklist`: whose data are to be erased is put on listmonk's blocklist too, so that no import brings him back.
     """
+
+    calls = LISTMONK
 
     lists: Annotated[tuple[ListOf, ...], Meta(min_length=1)]
     blocklist: bool = False
@@ -95,6 +98,8 @@ class ListmonkTool:
     """Speaks listmonk's API. See `Tool`."""
 
     name = "listmonk"
+    # Its noes look alike, whoever said them.
+    mark = ""
 
     def __init__(self, api: Api, lists: Sequence[ListOf], *, blocklist: bool) -> None:
         self.uses: Mapping[str, Use] = {_named(one.id): Use(one.controller, one.purpose, "email") for one in lists}
@@ -127,6 +132,14 @@ class ListmonkTool:
         }  # fmt: skip
         return Contact(str(said.id), {"email": said.email}, frozenset(on), off, said.updated_at)
 
+    async def contact(self, id_: str) -> Contact | None:
+        """See `Tool`."""
+        try:
+            answer = await self._api.get(f"/api/subscribers/{id_}")
+        except RefusedError:
+            return None
+        return self._contact(read(answer, _One).data)
+
     async def why(self, contact: str) -> Kind:
         """Part those on the blocklist for a bounce from those who wanted it, which listmonk's status does not."""
         answer = await self._api.get(f"/api/subscribers/{contact}/bounces")
@@ -156,12 +169,11 @@ class ListmonkTool:
     async def _require_stopped(self, name: str, ids: Sequence[int]) -> None:
         """Look at one of them: listmonk passes over lists that a user may not manage, and says that all is well."""
         for id_ in ids:
-            try:
-                answer = await self._api.get(f"/api/subscribers/{id_}")
-            except RefusedError:
+            contact = await self.contact(str(id_))
+            if contact is None:
                 # Deleted meanwhile: the next one tells as well.
                 continue
-            if name in self._contact(read(answer, _One).data).on:
+            if name in contact.on:
                 raise RefusedError(f"listmonk did not unsubscribe from {name}: may its user manage it?")
             return
 

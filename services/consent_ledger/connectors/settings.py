@@ -56,6 +56,17 @@ def read(path: Path, type_: type[T]) -> T:
         raise BadConfigurationError(f"{path}: {error}") from None
 
 
+def secret(file: str) -> str:
+    """Read a secret from the file that holds it alone. Raises `BadConfigurationError`, which does not show it."""
+    try:
+        found = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfigurationError(f"{file} cannot be read: {type(error).__name__}") from None
+    if not found:
+        raise BadConfigurationError(f"{file} is empty")
+    return found
+
+
 class Opened(NamedTuple):
     """A connector that is ready to run, who reports for it, and what it would have changed when run dry."""
 

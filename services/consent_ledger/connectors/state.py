@@ -80,6 +80,11 @@ class State:
             raise BusyError("another process runs this connector") from None
         self._lock = descriptor
 
+    @property
+    def holds(self) -> bool:
+        """Whether this process runs the connector."""
+        return self._lock is not None
+
     def is_held(self) -> bool:
         """Tell whether some process runs this connector."""
         try:
@@ -137,6 +142,10 @@ class State:
             Parked(item=_decode(item), reason=reason, since=since, again=bool(again))
             for item, reason, since, again in found
         ]
+
+    def is_parked(self, key: str) -> bool:
+        """Tell whether something is parked under a key."""
+        return self.connection.execute("SELECT 1 FROM parked WHERE key = ?", (key,)).fetchone() is not None
 
     def ask_again(self, keys: Collection[str] | None = None) -> int:
         """Have another attempt made at what is parked under these keys, or at all; return how many there are."""

@@ -1,17 +1,21 @@
 """Opens a connector to a tool with contacts: its view, its index, the way to its interface and back to the ledger."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import ClassVar, Final
 
 from consent_ledger.client import BadKeyError, HashKey, KafkaTransport, Publisher, SuppressionView, load_keys
 from consent_ledger.client.acknowledger import Acknowledger, instance_of
 from consent_ledger.client.local import MAX_STALENESS_SECONDS
-from consent_ledger.connectors.contacts import SWEEP_SECONDS, ContactConnector, Declared, Tool
+from consent_ledger.connectors.contacts import NEWS_SECONDS, SWEEP_SECONDS, ContactConnector, Declared, Tool
+from consent_ledger.connectors.hooks import Calls, Hooks, application, key_of, listening
 from consent_ledger.connectors.http import Api
 from consent_ledger.connectors.index import Index
-from consent_ledger.connectors.settings import BadConfigurationError, Kind, Name, Opened, Positive, Process
+from consent_ledger.connectors.settings import BadConfigurationError, Kind, Name, Opened, Positive, Process, secret
 from consent_ledger.connectors.state import State
+
+_DELIVER_SECONDS: Final = 5.0
 
 
 class ContactTool(Kind, frozen=True, kw_only=True):
@@ -19,8 +23,10 @@ class ContactTool(Kind, frozen=True, kw_only=True):
 
     `keys`: file of `consent keys export --consumer NAME`. `url`: of the tool. `username` and `password_file`: who
     comes. `rate`: calls a second at most. `source`: under which the tool's own refusals are published; without it they
-    are only counted.
+    are only counted. `hooks`: where the tool may call when something has changed there.
     """
+
+    calls: ClassVar[Calls]
 
     keys: Name
     url: Name
@@ -30,6 +36,7 @@ class ContactTool(Kind, frozen=True, kw_only=True):
     source: Name | None = None
     sweep_seconds: Positive = SWEEP_SECONDS
     max_staleness: Positive = MAX_STALENESS_SECONDS
+    hooks: Hooks | None = None
 
     def tool(self, api: Api) -> Tool:
         """Make the tool that speaks over `api`."""
@@ -38,7 +45,7 @@ class ContactTool(Kind, frozen=True, kw_only=True):
     @asynccontextmanager
     async def opened(self, name: str, process: Process, state: State, *, dry: bool) -> AsyncIterator[Opened]:
         """See `Kind`."""
-        api = Api(self.url, auth=(self.username, self._password()), rate=self.rate, dry=dry)
+        api = Api(self.url, auth=(self.username, secret(self.password_file)), rate=self.rate, dry=dry)
         tool = self.tool(api)
         view = SuppressionView(
             state.directory / "copy", self._keys(), process.kafka, topic=f"{process.prefix}suppressions",
@@ -53,27 +60,32 @@ class ContactTool(Kind, frozen=True, kw_only=True):
                     lambda: KafkaTransport(process.kafka, topic=f"{process.prefix}events"), source=self.source,
                 )  # fmt: skip
                 await stack.enter_async_context(publisher)
+                stack.push_async_callback(_deliver, publisher)
             await stack.enter_async_context(view)
             connector = ContactConnector(
                 tool, view, Index(state.connection), sweep_seconds=self.sweep_seconds, is_fresh=view.is_fresh,
+                is_parked=state.is_parked, news_seconds=None if dry else NEWS_SECONDS,
                 declare=None if publisher is None else _declaring(publisher),
             )  # fmt: skip
             acknowledger = None if dry else Acknowledger(
                 process.kafka, topic=f"{process.prefix}acks", consumer=name, instance=instance_of(state.directory)
             )  # fmt: skip
+            if self.hooks is not None and state.holds:
+                app = application(name, key_of(self.hooks), self.calls, connector.look_at)
+                await stack.enter_async_context(listening(app, self.hooks))
             yield Opened(connector, acknowledger, api.would)
-
-    def _password(self) -> str:
-        try:
-            return Path(self.password_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadConfigurationError(f"password_file cannot be read: {type(error).__name__}") from None
 
     def _keys(self) -> list[HashKey]:
         try:
             return load_keys(self.keys)
         except BadKeyError as error:
             raise BadConfigurationError(f"{self.keys}: {error}") from None
+
+
+async def _deliver(publisher: Publisher) -> None:
+    """Give events a moment to leave; what cannot stays in the outbox for whoever runs the connector next."""
+    with suppress(TimeoutError):
+        await asyncio.to_thread(publisher.flush, _DELIVER_SECONDS)
 
 
 def _declaring(publisher: Publisher) -> Callable[[Declared], object]:
