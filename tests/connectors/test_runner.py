@@ -8,6 +8,7 @@ Seen to fail:
 - redelivery that asks nobody, or leaves what it delivered parked; two processes at once; a dry run that is kept.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -219,12 +220,10 @@ asyncio.run(Runner("test", connector, State(directory)).run(once=True))
 
 
 def test_who_is_killed_between_a_call_and_its_place_makes_the_same_call_again(tmp_path: Path) -> None:
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
     for fatal in ("a", "c", "d", "none"):
-        ended = subprocess.run(
-            [sys.executable, "-c", KILLED, str(tmp_path), fatal],
-            check=False,
-            env={"PYTHONPATH": str(Path(__file__).parents[1])},
-        )
+        ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), fatal], check=False, env=environment)
         assert ended.returncode == (0 if fatal == "none" else -9)
 
     calls = (tmp_path / "calls").read_text().split("\n")

@@ -113,7 +113,8 @@ class Declared(NamedTuple):
 class ContactConnector:
     """Keeps one tool in line with a view. `declare` publishes what the tool has learnt; None: it is only counted.
 
-    `index` is the connector's memory of contacts; `sweep_seconds`: how long between two sweeps.
+    `index` is the connector's memory of contacts; `sweep_seconds`: how long between two sweeps; `news_seconds`: between
+    two looks for new contacts, None where one sweep is all.
     """
 
     def __init__(
@@ -124,8 +125,9 @@ class ContactConnector:
         *,
         declare: Callable[[Declared], object] | None = None,
         sweep_seconds: float = SWEEP_SECONDS,
-        news_seconds: float = NEWS_SECONDS,
+        news_seconds: float | None = NEWS_SECONDS,
         is_fresh: Callable[[], bool] = lambda: True,
+        is_parked: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._tool = tool
@@ -135,6 +137,7 @@ class ContactConnector:
         self._sweep_seconds = sweep_seconds
         self._news_seconds = news_seconds
         self._is_fresh = is_fresh
+        self._is_parked = is_parked
         self._newest: datetime | None = None
         self._sweep = index.last_sweep()
         self._sweeping: AsyncIterator[Sequence[Contact]] | None = None
@@ -156,15 +159,16 @@ class ContactConnector:
                 await asyncio.sleep(_REST_SECONDS)
                 continue
             places, changes = self._places(), self._changes()
-            items = self._items(self._index.contacts_of(changes.hashes or ()), len(places))
+            found = self._index.contacts_of(changes.hashes or ())
             try:
-                items += await self._news(len(places))
-                items += await self._page(len(places))
+                found += await self._news()
+                found += await self._page()
             except (AwayError, FailedError, RefusedError) as error:
                 # The same changes are found again: nothing may be acknowledged without knowing the new contacts.
-                yield Batch(items)
+                yield Batch(self._items(found, len(places)))
                 await self._wait(error)
                 continue
+            items = self._items(found, len(places))
             self._position, self._pause = changes.position, 0.0
             last = self._sweeping is None and not items
             yield Batch(items, self._position.encode(), places, last) if self._complete else Batch(items)
@@ -178,17 +182,17 @@ class ContactConnector:
             self._complete, self._sweeping, self._sweep_at = False, None, 0.0
         return changes
 
-    async def _news(self, partitions: int) -> list[Item]:
+    async def _news(self) -> list[str]:
         """Learn which contacts have come or changed since the last look."""
-        if self._newest is None or time.monotonic() < self._news_at:
+        if self._newest is None or self._news_seconds is None or time.monotonic() < self._news_at:
             return []
-        items = []
+        found = []
         async for page in self._tool.contacts(self._newest):
-            items += await self._take(page, partitions)
+            found += await self._take(page)
         self._news_at = time.monotonic() + self._news_seconds
-        return items
+        return found
 
-    async def _page(self, partitions: int) -> list[Item]:
+    async def _page(self) -> list[str]:
         """Go on with a sweep by a page, if there is one or it is time for one."""
         if self._sweeping is None:
             if time.monotonic() < self._sweep_at:
@@ -196,7 +200,7 @@ class ContactConnector:
             self._sweeping, self._sweep = self._tool.contacts(), self._sweep + 1
         page = await anext(self._sweeping, None)
         if page is not None:
-            return await self._take(page, partitions)
+            return await self._take(page)
         self._index.forget_unseen(self._sweep)
         self._sweeping, self._complete = None, True
         self._sweep_at = time.monotonic() + self._sweep_seconds
@@ -217,14 +221,17 @@ class ContactConnector:
 
     def _items(self, ids: Sequence[str], partitions: int) -> list[Item]:
         return [
-            Item(
-                key=f"contact/{id_}", value=id_.encode(),
-                partitions=tuple(sorted({_partition(one, partitions) for one in self._index.addresses_of(id_)})),
-            )
-            for id_ in ids
-        ]  # fmt: skip
+            Item(key=_key(id_), value=id_.encode(), partitions=self._partitions(id_, partitions))
+            for id_ in dict.fromkeys(ids)
+        ]
 
-    async def _take(self, page: Sequence[Contact], partitions: int) -> list[Item]:
+    def _partitions(self, id_: str, count: int) -> tuple[int, ...]:
+        """Return the partitions of the topic where the records of a contact's addresses stand."""
+        known = [one for one in self._index.addresses_of(id_) if one.hash]
+        keys = [suppression_key(one.controller, one.type, one.hash) for one in known]
+        return tuple(sorted({partition_of(key, count) for key in keys}))
+
+    async def _take(self, page: Sequence[Contact]) -> list[str]:
         """Learn contacts as they are now, and find those of which tool and ledger differ.
 
         Raises `AwayError` while the view cannot tell.
@@ -243,14 +250,15 @@ class ContactConnector:
                 elif what in contact.off and decision:
                     await self._tell(contact, what, use)
         self.counts["contacts"] += len(page)
-        return self._items(list(differing), partitions)
+        # What is parked waits for somebody, or for another change of the person's record.
+        return [id_ for id_ in differing if not self._is_parked(_key(id_))]
 
     def _hashed(self, contact: Contact) -> list[Hashed]:
         found = []
         for controller, type_ in sorted({(use.controller, use.type) for use in self._tool.uses.values()}):
-            hash_ = self._view.hash_of(controller, contact.addresses.get(type_, ""), type_)
-            if hash_:
-                found.append(Hashed(hash_, controller, type_))
+            if type_ in contact.addresses:
+                hash_ = self._view.hash_of(controller, contact.addresses[type_], type_)
+                found.append(Hashed(hash_ or b"", controller, type_))
         return found
 
     def _decide(self, use: Use, contacts: Sequence[Contact]) -> list[Decision]:
@@ -294,10 +302,16 @@ class ContactConnector:
             hash_ = known.get((use.controller, use.type))
             if hash_ is None:
                 continue
-            (decision,) = self._view.decide_hashes(use.controller, [hash_], use.purpose, use.channel, type=use.type)
+            # What is no address has no yes either.
+            asked = [hash_ or None]
+            (decision,) = self._view.decide_hashes(use.controller, asked, use.purpose, use.channel, type=use.type)
             if not _certain(decision):
                 found.append(Stop(id_, what, decision.reason))
         return found
+
+
+def _key(id_: str) -> str:
+    return f"contact/{id_}"
 
 
 def _certain(decision: Decision) -> Decision:
@@ -305,7 +319,3 @@ def _certain(decision: Decision) -> Decision:
     if not decision and (not decision.final or decision.reason in _CANNOT_TELL):
         raise AwayError(f"the view cannot tell: {decision.reason}")
     return decision
-
-
-def _partition(address: Hashed, partitions: int) -> int:
-    return partition_of(suppression_key(address.controller, address.type, address.hash), partitions)

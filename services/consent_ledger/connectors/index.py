@@ -10,16 +10,16 @@ from typing import Final, NamedTuple
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS contact (
     hash BLOB NOT NULL, id TEXT NOT NULL, controller TEXT NOT NULL, type TEXT NOT NULL, sweep INTEGER NOT NULL,
-    PRIMARY KEY (hash, id)
+    PRIMARY KEY (id, controller, type)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS contact_id ON contact (id);
+CREATE INDEX IF NOT EXISTS contact_hash ON contact (hash);
 CREATE TABLE IF NOT EXISTS settled (id TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (id, what)) WITHOUT ROWID;
 """
 _CHUNK: Final = 500
 
 
 class Hashed(NamedTuple):
-    """One address of a contact, as one controller knows it."""
+    """One address of a contact, as one controller knows it; an empty hash stands for what is no address."""
 
     hash: bytes
     controller: str

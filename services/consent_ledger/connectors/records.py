@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -46,7 +46,7 @@ class Records:
         self._read = read
         self._isolation = "read_committed" if committed else "read_uncommitted"
 
-    async def batches(self, place: bytes | None) -> AsyncIterator[Batch]:
+    async def batches(self, place: bytes | None) -> AsyncGenerator[Batch, None]:
         """Give what stands behind a place, without end; Kafka's absence is waited out."""
         offsets: dict[int, int] = {} if place is None else _decode(place)
         pause = _PAUSE_MIN_SECONDS

@@ -138,6 +138,10 @@ class State:
             for item, reason, since, again in found
         ]
 
+    def is_parked(self, key: str) -> bool:
+        """Tell whether something is parked under a key."""
+        return self.connection.execute("SELECT 1 FROM parked WHERE key = ?", (key,)).fetchone() is not None
+
     def ask_again(self, keys: Collection[str] | None = None) -> int:
         """Have another attempt made at what is parked under these keys, or at all; return how many there are."""
         with self.connection as connection:

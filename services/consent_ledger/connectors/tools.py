@@ -7,7 +7,7 @@ from pathlib import Path
 from consent_ledger.client import BadKeyError, HashKey, KafkaTransport, Publisher, SuppressionView, load_keys
 from consent_ledger.client.acknowledger import Acknowledger, instance_of
 from consent_ledger.client.local import MAX_STALENESS_SECONDS
-from consent_ledger.connectors.contacts import SWEEP_SECONDS, ContactConnector, Declared, Tool
+from consent_ledger.connectors.contacts import NEWS_SECONDS, SWEEP_SECONDS, ContactConnector, Declared, Tool
 from consent_ledger.connectors.http import Api
 from consent_ledger.connectors.index import Index
 from consent_ledger.connectors.settings import BadConfigurationError, Kind, Name, Opened, Positive, Process
@@ -56,6 +56,7 @@ class ContactTool(Kind, frozen=True, kw_only=True):
             await stack.enter_async_context(view)
             connector = ContactConnector(
                 tool, view, Index(state.connection), sweep_seconds=self.sweep_seconds, is_fresh=view.is_fresh,
+                is_parked=state.is_parked, news_seconds=None if dry else NEWS_SECONDS,
                 declare=None if publisher is None else _declaring(publisher),
             )  # fmt: skip
             acknowledger = None if dry else Acknowledger(

@@ -131,8 +131,10 @@ class WebhookConnector:
     # -- doing it
 
     async def apply(self, items: Sequence[Item]) -> None:
-        """Put messages in line and attempt each once. Raises `RefusedError` for one, asked for alone, that has failed
-        for a day, or never can be sent."""
+        """Put messages in line and attempt each once.
+
+        Raises `RefusedError` for one, asked for alone, that has failed for a day, or that never can be sent.
+        """
         unreadable = [item for item in items if item.key.startswith(UNREADABLE)]
         self.line.put(item for item in items if item not in unreadable)
         if unreadable:
