@@ -9,16 +9,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import Gauge
 
 from consent_ledger.client.copy import Place
 from consent_ledger.connectors.outcome import AwayError, FailedError, GoneError, RefusedError
-from consent_ledger.connectors.records import Records
 from consent_ledger.connectors.runner import RETRIES, Batch
 from consent_ledger.connectors.state import Item, State
 from consent_ledger.connectors.webhook.line import Line, Waiting, item_of
@@ -52,6 +51,13 @@ def pause_after(failures: int, after: float | None = None) -> float:
     return spread + min(after or 0.0, _PAUSE_MAX_SECONDS)
 
 
+class Source(Protocol):
+    """Where messages come from."""
+
+    def batches(self, place: bytes | None) -> AsyncGenerator[Batch, None]:
+        """Give what stands behind a place, as items of `line.item_of`."""
+
+
 class WebhookConnector:
     """Keeps one endpoint told. `clock` gives seconds since 1970; `rest`: seconds between two looks at it.
 
@@ -61,7 +67,7 @@ class WebhookConnector:
     def __init__(
         self,
         name: str,
-        source: Records,
+        source: Source,
         state: State,
         sender: Sending,
         *,

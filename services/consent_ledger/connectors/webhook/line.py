@@ -74,7 +74,7 @@ class Line:
                 letter = read_letter(item)
                 connection.execute(
                     "INSERT INTO letter (key, lane, number, item) SELECT ?1, ?2, ?3, ?4"
-                    " WHERE NOT EXISTS (SELECT FROM told WHERE key = ?1 AND number >= ?3)"
+                    " WHERE NOT EXISTS (SELECT 1 FROM told WHERE key = ?1 AND number >= ?3)"
                     " ON CONFLICT (key) DO UPDATE SET number = excluded.number, item = excluded.item, attempts = 0,"
                     " first_at = NULL, next_at = 0 WHERE letter.number < excluded.number",
                     (letter.key, letter.lane, letter.number, _encode(item)),
