@@ -14,7 +14,7 @@ import pytest
 
 from connectors.webserver import Answer, Request, served
 from consent_ledger.connectors.http import Api, read
-from consent_ledger.connectors.outcome import AwayError, DeniedError, FailedError, RefusedError
+from consent_ledger.connectors.outcome import AwayError, DeniedError, FailedError, GoneError, RefusedError
 
 
 class Tool:
@@ -45,7 +45,8 @@ async def api(tool: Tool) -> AsyncIterator[Api]:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        *[(status, RefusedError) for status in (301, 307, 400, 404, 409, 410, 422)],
+        *[(status, RefusedError) for status in (301, 307, 400, 404, 409, 422)],
+        (410, GoneError),
         *[(status, DeniedError) for status in (401, 403)],
         *[(status, AwayError) for status in (408, 425, 429, 502, 503, 504)],
         *[(status, FailedError) for status in (500, 501, 507)],

@@ -41,6 +41,13 @@ def _http(old: Any, new: Any) -> Iterator[str]:
                 yield f"{name}: removed"
             else:
                 yield from (f"{name}: {problem}" for problem in _call(call, now))
+    for name, said in old.get("webhooks", {}).items():
+        there = new.get("webhooks", {}).get(name)
+        if there is None:
+            yield f"webhook {name}: removed"
+        else:
+            before, now = (one["post"]["requestBody"]["content"] for one in (said, there))
+            yield from (f"webhook {name}: {problem}" for problem in _contents(before, now, "out", "body"))
 
 
 def _call(old: Any, new: Any) -> Iterator[str]:

@@ -107,7 +107,10 @@ MESSAGE = {
     "payload": {"$ref": "events/x.json"},
 }
 CONTRACT: dict[str, Any] = {
-    "openapi.json": {"paths": {"/v1/things": {"post": CALL}}},
+    "openapi.json": {
+        "paths": {"/v1/things": {"post": CALL}},
+        "webhooks": {"thing": {"post": {"requestBody": {"content": {"application/json": {"schema": thing(f=TEXT)}}}}}},
+    },
     "asyncapi.json": {
         "channels": {
             "in": {"address": "{prefix}in", "messages": {"x": MESSAGE}},
@@ -137,6 +140,10 @@ BREAKS: dict[str, Change] = {
     "http POST /v1/things: 200.b: removed": lambda http, _, __: _call(http)["responses"]["200"]["content"][
         "application/json"
     ].update(schema=thing()),
+    "http webhook thing: removed": lambda http, _, __: http["webhooks"].clear(),
+    "http webhook thing: body.f: removed": lambda http, _, __: http["webhooks"]["thing"]["post"]["requestBody"][
+        "content"
+    ]["application/json"].update(schema=thing()),
     "topic in: removed": lambda _, topics, __: topics["channels"].pop("in"),
     "topic in: another address": lambda _, topics, __: topics["channels"]["in"].update(address="{prefix}into"),
     "topic in: another direction": lambda _, topics, __: topics["operations"]["read"].update(action="send"),

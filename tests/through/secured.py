@@ -65,7 +65,7 @@ class SecuredKafka(Kafka):
 def secured_kafka(path: Path) -> Iterator[dict[str, Any]]:
     """Start such a Kafka, and give the settings of who may use it."""
     authority, certificate = path / "ca.pem", path / "broker.pem"
-    _write_certificates(authority, certificate)
+    write_certificates(authority, certificate)
     with SecuredKafka(path / "kafka", certificate) as server:
         server.add_user()
         yield {
@@ -78,7 +78,7 @@ def secured_kafka(path: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _write_certificates(authority: Path, certificate: Path) -> None:
+def write_certificates(authority: Path, certificate: Path) -> None:
     """Write the authority's certificate, and the broker's with its key."""
     signing, broker = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root = _certificate("test authority", signing.public_key(), "test authority", signing, is_authority=True)

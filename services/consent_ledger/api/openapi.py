@@ -19,6 +19,7 @@ from consent_ledger.api.questions import Asked
 from consent_ledger.domain.cloudevents import BATCH, STRUCTURED
 from consent_ledger.domain.notices import Notice
 from consent_ledger.domain.requests import Request as SubjectRequest
+from consent_ledger.runtime import webhooks
 from consent_ledger.runtime.asyncapi import written_out
 
 _PROBLEM_SCHEMA: Final = {
@@ -71,6 +72,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             call["parameters"] = [one for one in parameters if one["name"] != "Authorization"]
             call["security"] = [{"key": []}]
     made.setdefault("components", {})["securitySchemes"] = {"key": _SCHEME}
+    made["webhooks"] = webhooks.document()
     return made
 
 

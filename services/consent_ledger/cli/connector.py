@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 from prometheus_client import start_http_server
 
+from consent_ledger.cli import webhook
 from consent_ledger.cli.terminal import NO, UNAVAILABLE, USAGE, AsJson, fail, out, say_json, table
 from consent_ledger.connectors import kinds, running
 from consent_ledger.connectors.kinds import AnyKind, File
@@ -19,6 +20,7 @@ from consent_ledger.runtime.local.ports import LOOPBACK
 from consent_ledger.runtime.supervise import until_told
 
 app = typer.Typer(no_args_is_help=True, help="Connectors: what the ledger says reaches the tools that send.")
+app.add_typer(webhook.app, name="webhook")
 
 Config = Annotated[
     Path,
@@ -193,6 +195,6 @@ def _say(report: Report, *, dry: bool, as_json: bool) -> None:
             out.print(f"would {line}", soft_wrap=True)
         rows = [*sorted(report.counts.items()), ("parked refusals", refusals), ("parked others", others)]
         out.print(table("Would be done" if dry else "Done", "what", "count", rows=rows, right=(1,)))
-    differs = report.counts.get("to be stopped", 0) + report.counts.get("to be declared", 0) if dry else 0
+    differs = sum(count for what, count in report.counts.items() if what.startswith("to be ")) if dry else 0
     if refusals or others or report.would or differs:
         raise typer.Exit(NO)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import httpx
 import msgspec
 
-from consent_ledger.connectors.outcome import AwayError, DeniedError, FailedError, RefusedError
+from consent_ledger.connectors.outcome import AwayError, DeniedError, FailedError, GoneError, RefusedError
 
 T = TypeVar("T")
 
@@ -18,12 +18,13 @@ _ERRORS: Final = 400
 _SERVER_ERRORS: Final = 500
 _PATIENCE: Final = frozenset({408, 425, 429, 502, 503, 504})
 _DENIED: Final = frozenset({401, 403})
+_GONE: Final = 410
 
 
 class Api:
     """One tool. `rate`: calls a second at most. No address is ever put into a URL, where logs would keep it.
 
-    `dry`: what would change something is not sent, and described in `would` instead.
+    `dry`: what would change something is not sent, and described in `would` instead. `timeout`: in seconds.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Api:
         headers: Mapping[str, str] | None = None,
         rate: float = 10.0,
         dry: bool = False,
+        transport: httpx.AsyncBaseTransport | None = None,
+        timeout: float = _SECONDS,
     ) -> None:
         self.dry = dry
         self.would: list[str] = []
-        self._client = httpx.AsyncClient(base_url=url, auth=auth, headers=headers, timeout=_SECONDS)
+        self._client = httpx.AsyncClient(base_url=url, auth=auth, headers=headers, timeout=timeout, transport=transport)
         self._between = 1 / rate
         self._next = 0.0
 
@@ -55,6 +58,10 @@ class Api:
             self.would.append(told)
             return None
         return await self._call(method, path, **content)
+
+    async def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        """Send something to a whole URL, dry or not. Raises the errors of `outcome`."""
+        return await self._call("POST", url, content=content, headers=headers)
 
     async def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
         await self._in_turn()
@@ -82,6 +89,8 @@ def _sorted(answer: httpx.Response) -> AwayError | FailedError | RefusedError:
         return DeniedError(said)
     if answer.status_code in _PATIENCE:
         return AwayError(said, retry_after(answer))
+    if answer.status_code == _GONE:
+        return GoneError(said)
     return FailedError(said) if answer.status_code >= _SERVER_ERRORS else RefusedError(said)
 
 

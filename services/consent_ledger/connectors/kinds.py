@@ -8,9 +8,10 @@ from msgspec import Meta
 from consent_ledger.connectors.listmonk import Listmonk
 from consent_ledger.connectors.mautic import Mautic
 from consent_ledger.connectors.settings import Process, read
+from consent_ledger.connectors.webhook.settings import WebhookTable
 from consent_ledger.domain.acks import NAME
 
-AnyKind = Listmonk | Mautic
+AnyKind = Listmonk | Mautic | WebhookTable
 """A new kind is named here."""
 
 Consumer = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z")]

@@ -24,3 +24,7 @@ class FailedError(ConsentError):
 
 class RefusedError(ConsentError):
     """The program will never take this."""
+
+
+class GoneError(RefusedError):
+    """The program says that it is there no more (410): nobody should come again until somebody says otherwise."""

@@ -46,6 +46,8 @@ async def reconcile(name: str, kind: Kind, process: Process, *, dry: bool = Fals
     state = State(Path(kind.state), dry=dry)
     try:
         async with kind.opened(name, process, state, dry=dry) as opened:
+            if opened.comparing is not None:
+                return Report(dict(await opened.comparing.run()), opened.would, state.count_parked())
             await Runner(name, opened.connector, state).run(once=True)
             return _report(opened, state)
     finally:

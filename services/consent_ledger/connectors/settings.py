@@ -1,8 +1,9 @@
 """The configuration file of connectors (TOML): how Kafka is reached, and each connector under its consumer's name."""
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -67,12 +68,23 @@ def secret(file: str) -> str:
     return found
 
 
+class Comparing(Protocol):
+    """Compares what a tool was given with what the ledger says, and has the rest done."""
+
+    async def run(self) -> Mapping[str, int]:
+        """Compare once, and count. Counts whose names begin with `to be` are differences."""
+
+
 class Opened(NamedTuple):
-    """A connector that is ready to run, who reports for it, and what it would have changed when run dry."""
+    """A connector that is ready to run, who reports for it, and what it would have changed when run dry.
+
+    `comparing`: compares both sides, where running the connector once is not enough for that.
+    """
 
     connector: Connector
     acknowledger: Acknowledger | None
     would: list[str]
+    comparing: Comparing | None = None
 
 
 class Kind(Strict, frozen=True, kw_only=True):
