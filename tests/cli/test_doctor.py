@@ -85,7 +85,7 @@ async def test_what_has_waited_for_more_than_a_day_for_an_event_is_told(settings
     assert not [one for one in before.warnings if "nobody has published" in one]
     (told,) = [one for one in checkup.warnings if "nobody has published" in one]
     assert told.startswith("2 entries refer to an event that nobody has published, the oldest for 2 days; ")
-    assert "--event 00000000-0000-0000-0000-000000000003 " in told
+    assert "--event 00000000-0000-0000-0000-000000000003`" in told
 
 
 async def test_what_nobody_owns_is_found(settings: Settings) -> None:
