@@ -1,7 +1,8 @@
 """Doctor finds what is wrong: sums, owners, age, keys.
 
 Seen to fail: the sums of the heads compared with themselves; a lease that has passed taken for an owner; the key file
-only looked for and not tried; what was resolved counted as open.
+only looked for and not tried; what was resolved counted as open; entries that wait for ever not told of, or those that
+have just begun told of too.
 """
 
 from pathlib import Path
@@ -64,6 +65,27 @@ async def test_what_a_head_counts_and_no_table_holds_is_found(settings: Settings
     checkup = await check_up(settings)
 
     assert about(checkup, "do not add up") == ["shard 1: its offsets do not add up to what is in the ledger"]
+
+
+WAITING = """
+INSERT INTO consent.ledger
+SELECT 1, n, ('00000000-0000-0000-0000-00000000000' || n)::uuid, 'event-voided', now(), now() - n * interval '20 hours',
+       n, 0, '', sha256(''), '', sha256('') FROM generate_series(1, 3) AS n;
+INSERT INTO consent.waiting SELECT gen_random_uuid(), shard, pos FROM consent.ledger;
+"""
+
+
+async def test_what_has_waited_for_more_than_a_day_for_an_event_is_told(settings: Settings) -> None:
+    await execute(settings, HEALTHY_HEAD)
+    before = await check_up(settings)
+    await execute(settings, WAITING)
+
+    checkup = await check_up(settings)
+
+    assert not [one for one in before.warnings if "nobody has published" in one]
+    (told,) = [one for one in checkup.warnings if "nobody has published" in one]
+    assert told.startswith("2 entries refer to an event that nobody has published, the oldest for 2 days; ")
+    assert "--event 00000000-0000-0000-0000-000000000003`" in told
 
 
 async def test_what_nobody_owns_is_found(settings: Settings) -> None:

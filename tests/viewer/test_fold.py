@@ -8,16 +8,20 @@ Seen to fail:
 - `merge_idents` left out: a later refusal by the absorbed address does not reach the other;
 - an event put into the dossier of what it refers to without its own identifiers: the fold fails for ever;
 - the check against `due_at` left out of `news`: a week's consent never ends;
+- a request known by a name that is no event waited for for ever; what came before it left waiting;
 - a row that is not there taken for granted: the viewer stops at its dossier for ever.
 """
 
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 import builders
 from builders import confirmed, email, erasure_requested, given, linked, objected, withdrawn
+from consent_ledger.domain.facts import Dossier
 from consent_ledger.viewer import fold
 from running import Installation, until
 from viewer.asking import answers, hashed, reason
@@ -228,3 +232,28 @@ async def test_a_row_that_got_lost_comes_back_when_its_dossier_is_decided_on(
     await until(lambda: home.fetch("SELECT FROM view WHERE hash = $1", lost))
 
     assert await reason(home, an) == "CONSENT"
+
+
+async def test_the_steps_of_a_request_find_it_by_its_name_and_nothing_waits(
+    home: Installation, address: Address
+) -> None:
+    an, name = address(), str(uuid.uuid4())
+
+    def step(type: str, **more: Any) -> dict[str, Any]:
+        return builders.event(type, controllers=["shop-be"], request_id=name, **more)
+
+    await home.recorded(await home.publish(step("identity-requested"), shard=2))
+    await reason(home, an)
+    waiting = await home.fetch("SELECT FROM waiting WHERE ref_id = $1", name)
+    await home.recorded(await home.publish(step("request-received", article="15", subject=[email(an)])))
+    await home.recorded(await home.publish(step("request-answered", article="15"), shard=2))
+    await reason(home, an)
+
+    (stored,) = await home.fetch(
+        "SELECT d.facts FROM ident i JOIN dossier d ON d.id = i.dossier WHERE i.hash = $1", await hashed(home, an)
+    )
+    assert [one.type for one in sorted(Dossier.loads(stored["facts"]).facts, key=lambda one: one.recorded)] == [
+        "identity-requested", "request-received", "request-answered"
+    ]  # fmt: skip
+    assert len(waiting) == 1
+    assert await home.fetch("SELECT FROM waiting WHERE ref_id = $1", name) == []

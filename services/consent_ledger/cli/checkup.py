@@ -191,6 +191,11 @@ def _judge_view(checkup: Checkup, settings: Settings, view: doctor.ViewState) ->
         checkup.problem("the view has never been level with Kafka: every answer is no")
     elif view.horizon_age > settings.max_staleness:
         checkup.problem(f"the view is {view.horizon_age:.0f} s behind Kafka: every answer is no")
+    if view.waiting_oldest is not None:
+        checkup.warnings.append(
+            f"{view.waiting_long:,} entries refer to an event that nobody has published, the oldest for "
+            f"{_age(view.waiting_oldest)}; `consent history --event {view.waiting_first}` tells which"
+        )
     if view.register_version == 0:
         checkup.warnings.append("no register is loaded: every answer is no (`consent register load FILE`)")
     if view.sweeping:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
@@ -11,6 +12,7 @@ from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.rotate import rotate
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, err, fail, out, run, say_json, table
+from consent_ledger.domain.signing import SigningKey, SigningKeyError
 from consent_ledger.domain.unsubscribe import ALGORITHM as TOKEN_ALGORITHM
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.logkey import LogKey
@@ -83,6 +85,23 @@ def renew(
     key = run(_asked(settings, lambda one: unsubscribe.add_key(one, KeyFile(settings.key_file), controller)))
     out.print(Text(key.kid), soft_wrap=True)
     err.print(Text("Export it to the tools that make links.", style="dim"))
+
+
+@app.command("source-public")
+def source_public(
+    *,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="As openssl genpkey writes it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print the public key of a source that signs its events, for `keys` of the source in the register."""
+    try:
+        key = SigningKey(file.read_bytes()).public
+    except SigningKeyError as error:
+        fail(str(error), USAGE)
+    if as_json:
+        say_json({"key": key})
+    else:
+        out.print(Text(key), soft_wrap=True)
 
 
 @app.command("log-public")

@@ -7,6 +7,7 @@ from consent_ledger.client.local import Changes, Decision, LocalView
 from consent_ledger.client.publisher import Publisher
 from consent_ledger.client.transports import HttpTransport, KafkaTransport, OutOfReachError
 from consent_ledger.client.view import SuppressionView
+from consent_ledger.domain.signing import SigningKey, SigningKeyError
 
 __all__ = [
     "Allowed",
@@ -20,6 +21,8 @@ __all__ = [
     "LocalView",
     "OutOfReachError",
     "Publisher",
+    "SigningKey",
+    "SigningKeyError",
     "SuppressionView",
     "UnsubscribeLinks",
     "load_keys",

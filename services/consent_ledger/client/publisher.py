@@ -18,6 +18,7 @@ from consent_ledger.client.outbox import Outbox, Parked
 from consent_ledger.client.transports import OutOfReachError, Transport
 from consent_ledger.domain import cloudevents, events
 from consent_ledger.domain.errors import MalformedError
+from consent_ledger.domain.signing import SigningKey
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +32,19 @@ class Publisher:
     """Takes events durably in microseconds to milliseconds, and delivers them in a thread of its own, in order.
 
     Processes that are given the same file share it: one of them delivers. `transport` makes the way to the ledger.
+    `key` signs every event, which the ledger asks for where the register has keys of the source.
 
         with Publisher("outbox.db", lambda: HttpTransport("https://ledger.example", key), source="web:dekra-be") as publisher:
             publisher.publish("consent-withdrawn", {"controllers": ["dekra-be"], "subject": [{"type": "email", "value": address}]})
     """  # noqa: E501 - an example that can be copied
 
-    def __init__(self, path: Path | str, transport: Callable[[], Transport], *, source: str) -> None:
+    def __init__(
+        self, path: Path | str, transport: Callable[[], Transport], *, source: str, key: SigningKey | None = None
+    ) -> None:
         self._outbox = Outbox(Path(path))
         self._transport = transport
         self._source = source
+        self._key = key
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
@@ -61,7 +66,7 @@ class Publisher:
         said = events.decode(None, event, ())
         if isinstance(said, events.Rejection):
             raise MalformedError(said.reason, said.detail)
-        self._outbox.put(event_id, event)
+        self._outbox.put(event_id, event if self._key is None else self._key.sign(event))
         self._wake()
         return event_id
 

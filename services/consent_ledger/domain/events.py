@@ -40,6 +40,7 @@ __all__ = [
     "decode",
     "personal_bytes",
     "read_body",
+    "unproved",
     "written",
 ]
 
@@ -193,6 +194,20 @@ def _rejected(said: Any, flaw: Flaw) -> Rejection | tuple[Event, Rejection]:
         warning=flaw.reason,
     )
     return event, Rejection(flaw.reason, flaw.detail, event_id)
+
+
+def unproved(event: Event, flaw: Flaw) -> Rejection | tuple[Event, Rejection]:
+    """Make of an event that may not be its source's what the ledger makes of it; the flaw says why it may not be.
+
+    One of the five refusals suppresses what it says, no more, as if staff had typed it: two people can void it, and it
+    links nobody. Anything else is no entry.
+    """
+    rejection = Rejection(flaw.reason, flaw.detail, event.id)
+    if event.type not in FIVE_REFUSALS:
+        return rejection
+    personal = {**event.personal, "entered_by": "ledger"}
+    body = {**event.body, "malformed": True, "personal": sorted(personal)}
+    return msgspec.structs.replace(event, body=body, personal=personal, warning=flaw.reason), rejection
 
 
 # -- bytes

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from consent_ledger.domain import register_checks
+from consent_ledger.domain import register_checks, signing
 from consent_ledger.domain.errors import ConsentError
 
 CONSENT: Final = "consent"
@@ -98,6 +98,8 @@ class Register:
     controllers: Mapping[str, Controller]
     purposes: Mapping[Key, Purpose]
     sources: Mapping[str, frozenset[str]]
+    source_keys: Mapping[str, tuple[bytes, ...]]
+    """Source → its Ed25519 public keys, by one of which its events must be signed; missing: they need not be."""
     call_registers: Mapping[str, str]
     """Do-not-call register → how old its snapshot may be (ISO 8601)."""
     groups: Mapping[str, frozenset[str]]
@@ -147,6 +149,11 @@ def compile(document: Mapping[str, Any], version: int) -> Register:  # noqa: A00
         controllers=controllers,
         purposes=purposes,
         sources={name: frozenset(one.get("controllers", ())) for name, one in document.get("sources", {}).items()},
+        source_keys={
+            name: tuple(signing.public_key(key) for key in one["keys"])
+            for name, one in document.get("sources", {}).items()
+            if one.get("keys")
+        },
         call_registers={name: one["max_age"] for name, one in document.get("dnc_registers", {}).items()},
         groups={
             group: frozenset(name for name, one in controllers.items() if one.group == group)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from consent_ledger.domain import durations
+from consent_ledger.domain import durations, signing
 
 BASES: Final = ("consent", "contract", "legal-obligation", "vital-interest", "public-task", "legitimate-interest")
 CHANNELS: Final = ("email", "phone", "sms", "post", "device", "media", "internal")
@@ -120,6 +120,9 @@ def _sources(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"source {name}: controllers must be a list of names"
         else:
             yield from (f"source {name}: unknown controller {one}" for one in served or () if one not in controllers)
+        keys = source.get("keys", []) if isinstance(source, dict) else []
+        if not isinstance(keys, list) or not all(_is_key(one) for one in keys):
+            yield f"source {name}: keys must be a list of Ed25519 public keys"
 
 
 def _purpose(document: Mapping[str, Any], purpose: Mapping[str, Any]) -> Iterator[str]:
@@ -203,6 +206,13 @@ def _is_name(value: object) -> bool:
 
 def _are_names(value: object) -> bool:
     return isinstance(value, list | tuple) and all(_is_name(one) for one in value)
+
+
+def _is_key(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(signing.public_key(value))
+    except signing.SigningKeyError:
+        return False
 
 
 def _is_duration(value: object) -> bool:

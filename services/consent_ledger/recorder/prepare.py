@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from consent_ledger.domain import events, leaf, register, register_schedule
+from consent_ledger.domain import events, leaf, register, register_schedule, signing
 from consent_ledger.domain.catalogue import CALL_SNAPSHOT, VIEWED
 from consent_ledger.domain.events import KINDS, Event, Rejection
 from consent_ledger.domain.keyedhash import address_hash, keyed_hash
@@ -134,7 +134,7 @@ class Preparer:
         return drafts, rejected
 
     def _decode(self, shard: int, record: Record) -> _Decoded:
-        said = events.decode(record.key, record.value, record.headers)
+        said = self._proved(events.decode(record.key, record.value, record.headers), record)
         if isinstance(said, Rejection):
             return _Decoded(record, None, said)
         event, rejection = said if isinstance(said, tuple) else (said, None)
@@ -146,6 +146,15 @@ class Preparer:
         hashes = {controller: self._hashes(event, controller) for controller in reached}
         anchors = {controller: self._anchor(event, controller, hashes) for controller in addressed}
         return _Decoded(record, event, rejection, hashes, anchors)
+
+    def _proved(
+        self, said: Event | Rejection | tuple[Event, Rejection], record: Record
+    ) -> Event | Rejection | tuple[Event, Rejection]:
+        """Look at the signature of an event whose source has keys; a malformed refusal counts without."""
+        if not isinstance(said, Event) or said.source not in self._register.source_keys:
+            return said
+        flaw = signing.flaw(record.value, record.headers, self._register.source_keys[said.source])
+        return said if flaw is None else events.unproved(said, flaw)
 
     def _reach(self, event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
         body = event.body

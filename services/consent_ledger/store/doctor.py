@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
@@ -47,7 +48,11 @@ class ShardSums(NamedTuple):
 
 
 class ViewState(NamedTuple):
-    """The view. `horizon_age` None: it has never been level with Kafka."""
+    """The view. `horizon_age` None: it has never been level with Kafka.
+
+    `waiting`: entries that refer to an event that is not there; `waiting_long` of them for more than a day, the oldest
+    for so many seconds, and `waiting_first` is its event.
+    """
 
     owner: str
     epoch: int
@@ -59,6 +64,9 @@ class ViewState(NamedTuple):
     dossiers: int
     waiting: int
     horizon_age: float | None
+    waiting_long: int
+    waiting_oldest: float | None
+    waiting_first: UUID | None
 
 
 class RelayState(NamedTuple):

@@ -18,8 +18,13 @@ SELECT v.owner, v.epoch, extract(epoch FROM v.lease_until - clock_timestamp())::
        v.seq, v.register_version, v.sweep_controllers <> '{}' AS sweeping,
        (SELECT count(*) FROM view) AS addresses, (SELECT count(*) FROM dossier) AS dossiers,
        (SELECT count(*) FROM waiting) AS waiting,
-       (SELECT extract(epoch FROM clock_timestamp() - instant)::float8 FROM horizon WHERE instant > 'epoch') AS horizon_age
-  FROM view_head v;
+       (SELECT extract(epoch FROM clock_timestamp() - instant)::float8 FROM horizon WHERE instant > 'epoch') AS horizon_age,
+       w.long, w.oldest, w.first
+  FROM view_head v
+ CROSS JOIN (SELECT count(*) AS long, extract(epoch FROM clock_timestamp() - min(l.recorded_at))::float8 AS oldest,
+                    (array_agg(l.event_id ORDER BY l.recorded_at))[1] AS first
+               FROM waiting JOIN ledger l USING (shard, pos)
+              WHERE l.recorded_at < clock_timestamp() - interval '1 day') AS w;
 
 -- name: relay
 SELECT q, owner, epoch, extract(epoch FROM lease_until - clock_timestamp())::float8 AS lease_seconds,

@@ -16,7 +16,7 @@ SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.regis
  WHERE l.type IN ('consent-withdrawn', 'identifier-changed') AND (l.shard, l.pos) > ($1, $2)
    AND EXISTS (SELECT FROM entry_subject s
                 WHERE s.shard = l.shard AND s.pos = l.pos AND s.controller = ANY($3::text[]))
-   AND NOT EXISTS (SELECT FROM ledger n WHERE n.type = 'recipient-notified' AND told_about(n.body) = l.event_id::text)
+   AND NOT EXISTS (SELECT FROM ledger n WHERE n.type = 'recipient-notified' AND request_of(n.body) = l.event_id::text)
  ORDER BY l.shard, l.pos LIMIT $4;
 
 -- name: registers

@@ -246,9 +246,13 @@ async def payloads(connection: Connection, places: Sequence[Place]) -> dict[Plac
 
 
 async def places(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, Place]:
-    """Return where events stand in the ledger; those that do not are missing from the answer."""
+    """Return where events stand in the ledger, or the requests of which these are but the names; others are missing."""
     rows = await connection.fetch(_SQL["places"], list(event_ids))
-    return {row["event_id"]: (row["shard"], row["pos"]) for row in rows}
+    found = {row["event_id"]: (row["shard"], row["pos"]) for row in rows}
+    if names := [str(id_) for id_ in event_ids if id_ not in found]:
+        requests = await connection.fetch(_SQL["requests"], names)
+        found |= {UUID(row["name"]): (row["shard"], row["pos"]) for row in requests}
+    return found
 
 
 async def take_waiting(connection: Connection, event_ids: Collection[UUID]) -> list[tuple[UUID, int, int]]:

@@ -62,6 +62,12 @@ SELECT p.shard, p.pos, p.controller, p.person, p.ciphertext
 -- name: places
 SELECT event_id, shard, pos FROM event WHERE event_id = ANY($1::uuid[]);
 
+-- name: requests
+-- The first request received under each of these names.
+SELECT DISTINCT ON (request_of(body)) request_of(body) AS name, shard, pos
+  FROM ledger WHERE type = 'request-received' AND request_of(body) = ANY($1::text[])
+ ORDER BY request_of(body), recorded_at, shard, pos;
+
 -- name: waiting
 DELETE FROM waiting WHERE ref_id = ANY($1::uuid[]) RETURNING ref_id, shard, pos;
 

@@ -28,6 +28,8 @@ from consent_ledger.viewer.fold import Arrival
 # References lead from an event to its target; longer chains than this are nobody's honest work.
 _CHAIN_MAX = 8
 
+_NAMING = "request-received"
+
 # The personal fields on which rules of law rest (domain.md 6.3, 6.7).
 _RULED = frozenset({"entered_by", "approved_by", "birth_date"})
 
@@ -50,6 +52,8 @@ class Placer:
         """Place entries that end the folded ranges `applied` (by shard), and those that waited for one of them."""
         bodies = {entry.place: _body(entry.body) for entry in entries}
         awaited = [entry.event_id for entry in entries if entry.awaited]
+        # The name of a request need not be an event: its other steps wait for whatever brings the name.
+        awaited += [UUID(bodies[entry.place]["request_id"]) for entry in entries if entry.type == _NAMING]
         waited = await view.take_waiting(connection, awaited) if awaited else []
         older = await view.entries_at(connection, {(shard, pos) for _, shard, pos in waited})
         bodies |= {entry.place: _body(entry.body) for entry in older}
@@ -135,14 +139,16 @@ class _Targets:
             if not wanted:
                 break
             places = await view.places(connection, wanted)
-            folded = [place for place in places.values() if place[1] < _folded(applied, place[0])]
+            folded = {name: place for name, place in places.items() if place[1] < _folded(applied, place[0])}
+            found = {entry.place: entry for entry in await view.entries_at(connection, set(folded.values()))}
             wanted = set()
-            for target in await view.entries_at(connection, folded):
+            for name, place in folded.items():
+                target = found[place]
                 if target.subjects:
-                    targets._subjects[target.event_id] = target.subjects
+                    targets._subjects[name] = target.subjects
                 else:
                     onward = privacy.references(read_body(target.body), privacy.PLACES[target.type])
-                    targets._onward[target.event_id] = onward
+                    targets._onward[name] = onward
                     wanted |= {reference for reference in onward if not targets._knows(reference)}
         return targets
 
