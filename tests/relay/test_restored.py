@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-
 from consent_ledger.relay.partition import Partition, take_over
+
 from consent_ledger.relay.reconcile import reconcile
 from consent_ledger.relay.records import Records
 from consent_ledger.relay.restored import Comparison, compare, raise_versions
@@ -27,7 +27,7 @@ YES, NO = own(allow=True, reason="CONSENT"), own(allow=False, reason="CONSENT_WI
 async def owner(stage: Stage) -> AsyncIterator[Partition]:
     """The owner of the first partition; the second stays empty."""
     connection = await relay.connect(stage.settings.dsn)
-    partition = await take_over(stage.settings, connection, Records(stage.keks), q=0, owner="relay")
+    partition = await take_over(stage.settings, connection, Records(stage.keks), qs=[0], owner="relay")
     assert partition is not None
     yield partition
     await partition.producer.drop()
