@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from consent_ledger.relay.partition import Partition, take_over
 
+from consent_ledger.relay.lane import Lane, take_over
 from consent_ledger.relay.reconcile import reconcile
 from consent_ledger.relay.records import Records
 from consent_ledger.relay.restored import Comparison, compare, raise_versions
@@ -24,13 +24,13 @@ YES, NO = own(allow=True, reason="CONSENT"), own(allow=False, reason="CONSENT_WI
 
 
 @pytest.fixture
-async def owner(stage: Stage) -> AsyncIterator[Partition]:
+async def owner(stage: Stage) -> AsyncIterator[Lane]:
     """The owner of the first partition; the second stays empty."""
     connection = await relay.connect(stage.settings.dsn)
-    partition = await take_over(stage.settings, connection, Records(stage.keks), qs=[0], owner="relay")
-    assert partition is not None
-    yield partition
-    await partition.producer.drop()
+    lane = await take_over(stage.settings, connection, Records(stage.keks), qs=[0], owner="relay")
+    assert lane is not None
+    yield lane
+    await lane.producer.drop()
     connection.terminate()
 
 
@@ -50,7 +50,7 @@ async def looked(stage: Stage, *, lift: bool = True) -> Comparison:
     return await compare(stage.settings, stage.keks, patience_seconds=0.2, lift=lift)
 
 
-async def test_what_is_refused_after_a_restore_reaches_readers(stage: Stage, owner: Partition) -> None:
+async def test_what_is_refused_after_a_restore_reaches_readers(stage: Stage, owner: Lane) -> None:
     (number,) = stage.numbers_on(0, 1)
     await stage.put([number], own=NO)
     await publish(owner)
@@ -64,7 +64,7 @@ async def test_what_is_refused_after_a_restore_reaches_readers(stage: Stage, own
     assert (await published(stage, number))["decisions"] == json.loads(NO)
 
 
-async def test_versions_are_never_lowered(stage: Stage, owner: Partition) -> None:
+async def test_versions_are_never_lowered(stage: Stage, owner: Lane) -> None:
     numbers = stage.numbers_on(0, 5)
     await stage.put(numbers)
     await publish(owner)
@@ -74,7 +74,7 @@ async def test_versions_are_never_lowered(stage: Stage, owner: Partition) -> Non
     assert highest == ours == 5
 
 
-async def test_what_the_topic_allowed_too_long_is_published_anew(stage: Stage, owner: Partition) -> None:
+async def test_what_the_topic_allowed_too_long_is_published_anew(stage: Stage, owner: Lane) -> None:
     stale, same = stage.numbers_on(0, 2)
     await stage.put([stale, same], own=NO)
     await publish(owner)
@@ -91,7 +91,7 @@ async def test_what_the_topic_allowed_too_long_is_published_anew(stage: Stage, o
     assert await looked(stage) == Comparison()
 
 
-async def test_a_refusal_that_the_ledger_has_lost_is_not_overwritten(stage: Stage, owner: Partition) -> None:
+async def test_a_refusal_that_the_ledger_has_lost_is_not_overwritten(stage: Stage, owner: Lane) -> None:
     (number,) = stage.numbers_on(0, 1)
     await stage.put([number], own=YES)
     await publish(owner)
@@ -106,7 +106,7 @@ async def test_a_refusal_that_the_ledger_has_lost_is_not_overwritten(stage: Stag
     assert (await published(stage, number))["decisions"] == json.loads(NO)
 
 
-async def test_erasures_that_the_ledger_has_lost_are_named(stage: Stage, owner: Partition) -> None:
+async def test_erasures_that_the_ledger_has_lost_are_named(stage: Stage, owner: Lane) -> None:
     known, lost = stage.numbers_on(0, 2)
     await stage.put([known], own=NO)
     await publish(owner)
