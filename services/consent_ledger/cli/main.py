@@ -11,6 +11,7 @@ from consent_ledger.cli import (
     decide,
     demo,
     doctor,
+    erase,
     evaluate,
     export,
     history,
@@ -67,6 +68,7 @@ app.command()(replay.replay)
 app.command()(void.void)
 app.command()(prove.prove)
 app.command()(verify.verify)
+app.command()(erase.erase)
 app.add_typer(export.app, name="export")
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")

@@ -19,6 +19,7 @@ from consent_ledger.sealer import outside
 from consent_ledger.store import audit as stored
 from consent_ledger.store import origins
 from consent_ledger.verifier.audit import Report, audit
+from consent_ledger.verifier.certificate import Certified, check_certificate, is_certificate
 from consent_ledger.verifier.export import Checked as CheckedExport
 from consent_ledger.verifier.export import check_export
 from consent_ledger.verifier.finding import Finding
@@ -48,7 +49,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def verify(
     *,
     file: Annotated[
-        Path | None, typer.Argument(help="A proof, as `consent prove` writes it, or an evidence pack.")
+        Path | None, typer.Argument(help="What `consent prove`, `consent erase` or `consent export pack` writes.")
     ] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Check the whole ledger in the database.")] = False,
     url: Annotated[str | None, typer.Option(help="Check the whole published log under this URL.")] = None,
@@ -62,11 +63,12 @@ def verify(
 ) -> None:
     """Check that nothing was altered, removed, added or reordered since it was sealed, and name the first that was.
 
-    A proof, a pack, a published log and an export need --key and nothing of ours: neither database nor service. A pack
-    brings the key of its log, which is believed if none is given: compare it with the published one.
+    A proof, a certificate of erasure, a pack, a published log and an export need --key and nothing of ours: neither
+    database nor service. A pack brings the key of its log, which is believed if none is given: compare it with the
+    published one.
     """
     if [file is not None, ledger, url is not None, export is not None].count(True) != 1:
-        fail("name a proof, or say --ledger, --url URL or --export PLACE", USAGE)
+        fail("name a file, or say --ledger, --url URL or --export PLACE", USAGE)
     try:
         witnesses = [VerifierKey.parse(one) for one in witness or []]
         if file is not None and zipfile.is_zipfile(file):
@@ -76,9 +78,7 @@ def verify(
         trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
         notes, ended = _apart([path.read_bytes() for path in checkpoint or []], trusted)
         if file is not None:
-            proven = check_proof(file.read_bytes(), trusted, witnesses, quorum)
-            _check_links(proven.checkpoint, ended, trusted)
-            _say_proof(proven, as_json=as_json)
+            _say_file(file.read_bytes(), trusted, witnesses, quorum, ended, as_json=as_json)
         elif url is not None:
             older = [open_checkpoint(note, trusted) for note in notes]
             checked = run(_checked(url, trusted, older, witnesses, quorum))
@@ -98,6 +98,26 @@ def verify(
         fail(f"NOT PROVED: {error}", NO)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}" if error.filename else f"{export} cannot be read", USAGE)
+
+
+def _say_file(
+    raw: bytes,
+    key: VerifierKey,
+    witnesses: Sequence[VerifierKey],
+    quorum: int,
+    ended: Sequence[bytes],
+    *,
+    as_json: bool,
+) -> None:
+    """Check a certificate of erasure or a proof, and say what it holds. Raises `ProofError`."""
+    if is_certificate(raw):
+        certified = check_certificate(raw, key, witnesses, quorum)
+        _check_links(certified.answer.checkpoint, ended, key)
+        _say_certificate(certified, as_json=as_json)
+    else:
+        proven = check_proof(raw, key, witnesses, quorum)
+        _check_links(proven.checkpoint, ended, key)
+        _say_proof(proven, as_json=as_json)
 
 
 async def public_key(settings: Settings) -> str:
@@ -212,3 +232,15 @@ def _say_pack(packed: Packed, *, as_json: bool) -> None:
     out.print(table("Evidence pack", "", "", rows=list(rows)))
     if packed.key_is_own:
         err.print(Text("The key is the pack's own: compare it with the published key of the log.", style="yellow"))
+
+
+def _say_certificate(certified: Certified, *, as_json: bool) -> None:
+    head = certified.answer.checkpoint
+    if as_json:
+        say_json({"ok": True, "claims": certified.claims, "erasure": certified.erasure.entry.describe(),
+                  "answer": certified.answer.entry.describe(), "size": head.size, "root": head.root.hex(),
+                  "signers": head.signers})  # fmt: skip
+        return
+    out.print(yes_no(yes=True, text="certified"))
+    rows = [*certified.claims.items(), ("size of the log", head.size), ("signed by", ", ".join(head.signers))]
+    out.print(table("Erasure", "", "", rows=[(name, visible(str(value))) for name, value in rows]))
