@@ -3,7 +3,7 @@
     cd tests && python -m benchmarks.replay [ENTRIES]
 
 Entries are recorded as a recorder does it. Each command runs as a process of its own, and its CPU seconds and its
-memory are its own, without what the database uses.
+memory are its own, without what the database uses, and CPU without what the start of any command takes.
 """
 
 import asyncio
@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.filled import filled
+from benchmarks.footprint import Peak
 from consent_ledger.runtime.local import Kafka, Postgres
 from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.sealer.app import Sealer
@@ -26,7 +28,9 @@ from consent_ledger.store import keys, log
 from consent_ledger.store.migrate import migrate
 from running import Installation, serving, until
 
-_KIBIBYTES: Final = 1024
+_COLUMNS: Final = (
+    "what", "entries/s", "CPU µs per entry", "entries/s per core", "aim", "MiB (at most 300)"
+)  # fmt: skip
 
 
 class _Used(NamedTuple):
@@ -47,26 +51,37 @@ async def _run(made: Installation, *arguments: str) -> _Used:
     command = (sys.executable, "-m", "consent_ledger.cli.main", *arguments)
     began = time.perf_counter()
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = await asyncio.to_thread(os.wait4, process.pid, 0)
-    process.returncode = status
-    if status:
-        raise SystemExit(f"{arguments} ended with {status}")
-    return _Used(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / _KIBIBYTES)
+    looked_at = psutil.Process(process.pid)
+    async with Peak.of(lambda: [looked_at]) as peak:
+        _, process.returncode, used = await asyncio.to_thread(os.wait4, process.pid, 0)
+    if process.returncode:
+        raise SystemExit(f"{arguments} ended with {process.returncode}")
+    return _Used(time.perf_counter() - began, used.ru_utime + used.ru_stime, peak.mebibytes)
 
 
 async def measure(made: Installation, path: Path, table: Table) -> None:
     """Replay to lines and to Parquet, seal, export, verify."""
-    await _row(made, table, 0, "start of any command", "replay", "--heads", "0")
+    start = await _run(made, "replay", "--heads", "0")
+    table.add_row("start of any command", "", f"{start.cpu_seconds:.1f} s", "", "", f"{start.mebibytes:,.0f}")
     (row,) = await made.fetch("SELECT sum(next_pos)::bigint FROM shard_head")
     entries = int(row[0])
-    await _row(made, table, entries, "replay to JSON Lines", "replay", "-o", str(path / "lines"), aim="50,000")
-    await _row(made, table, entries, "of one controller", "replay", "--controller", "shop-nl", "-o", str(path / "nl"))
-    await _row(made, table, entries, "to Parquet", "replay", "--to", "parquet", "-o", str(path / "parts"))
+
+    async def say(what: str, *arguments: str, aim: str = "") -> None:
+        used = await _run(made, *arguments)
+        cpu = used.cpu_seconds - start.cpu_seconds
+        table.add_row(
+            what, f"{entries / used.seconds:,.0f}", f"{cpu / entries * 1e6:.1f}", f"{entries / cpu:,.0f}", aim,
+            f"{used.mebibytes:,.0f}",
+        )  # fmt: skip
+
+    await say("replay to JSON Lines", "replay", "-o", str(path / "lines"), aim="50,000")
+    await say("of one controller", "replay", "--controller", "shop-nl", "-o", str(path / "nl"))
+    await say("to Parquet", "replay", "--to", "parquet", "-o", str(path / "parts"))
     async with serving(Sealer(made.settings, made.keks).run()) as sealer:
         await until(lambda: _sealed(made, entries), service=sealer, timeout=600)
-    await _row(made, table, entries, "export to Parquet", "export", "ledger", str(path / "out"))
+    await say("export to Parquet", "export", "ledger", str(path / "out"))
     public = LogKey(made.settings.log_origin, await keys.log_key(made.superuser, made.keks)).public
-    await _row(made, table, entries, "export verified", "verify", "--export", str(path / "out"), "--key", public)
+    await say("export verified", "verify", "--export", str(path / "out"), "--key", public)
 
 
 async def _sealed(made: Installation, entries: int) -> bool:
@@ -74,18 +89,9 @@ async def _sealed(made: Installation, entries: int) -> bool:
     return last is not None and last.size == entries
 
 
-async def _row(made: Installation, table: Table, entries: int, what: str, *arguments: str, aim: str = "") -> None:
-    used = await _run(made, *arguments)
-    rate = f"{entries / used.seconds:,.0f}" if entries else f"{used.seconds:.1f} s"
-    cost = f"{used.cpu_seconds / entries * 1e6:.1f}" if entries else f"{used.cpu_seconds:.1f} s"
-    core = f"{entries / used.cpu_seconds:,.0f}" if entries else ""
-    table.add_row(what, rate, cost, core, aim, f"{used.mebibytes:,.0f}")
-
-
 async def main(entries: int) -> None:
     """Measure, and print a table."""
-    columns = ("what", "entries/s", "CPU µs per entry", "entries/s per core", "aim", "MiB (at most 300)")
-    table = Table(*columns, title=f"The ledger replayed and exported, {entries:,} entries")
+    table = Table(*_COLUMNS, title=f"The ledger replayed and exported, {entries:,} entries")
     with Postgres() as postgres, Kafka() as kafka, tempfile.TemporaryDirectory() as path:
         await migrate(postgres.url)
         server, _, database = postgres.url.rpartition("/")

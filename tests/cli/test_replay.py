@@ -103,6 +103,7 @@ async def test_everything_comes_in_one_order_without_anything_personal(log: Log)
          [*span(1, 3, 4), *span(1, 7, 12)]),
         (("--from", "1/38"), [*span(1, 38, 40), *span(2, 0, 6)]),
         (("--heads", "1,2"), [*span(0, 0, 1), *span(1, 0, 2)]),
+        (("--heads", "1,2", "--positions", "1/0-9"), span(1, 0, 2)),
         (("--size", "30"), [*span(0, 0, 5), *span(1, 0, 25)]),
         (("--happened-since", "2026-03-01T12:00:00.000001Z"), []),
         (("--happened-since", "2026-03-01T13:00:00+01:00", "--happened-until", "2026-03-01T12:00:01Z"), EVERYTHING),
@@ -208,6 +209,7 @@ async def test_on_a_topic_each_record_says_that_it_is_no_news_and_comes_at_its_p
         paused.append(seconds)
 
     monkeypatch.setattr(sinks, "_pause", note)
+    monkeypatch.setattr(sinks, "_now", lambda: 100.0)
     for own in ("events", "control", "suppressions"):
         refused = await replay("--to", "kafka", "--topic", f"{log.settings.topic_prefix}{own}", status=2)
         assert "counts as news" in refused.err
@@ -219,8 +221,8 @@ async def test_on_a_topic_each_record_says_that_it_is_no_news_and_comes_at_its_p
     assert [record.value for record in records] == lines
     assert [record.key for record in records] == [place.encode() for place in span(1, 0, 21)]
     assert {record.headers for record in records} == {((REPLAY_HEADER, b"1"), ("content-type", b"application/json"))}
-    # Steps of five, a tenth of a second each; time itself hardly passes here.
-    assert max(paused) > 0.3
+    # Steps of five, a tenth of a second each; time itself stands still here.
+    assert paused == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
 @pytest.mark.usefixtures("variables", "log")

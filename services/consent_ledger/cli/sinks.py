@@ -30,7 +30,7 @@ _PART_ENTRIES: Final = 100_000
 _GROUP_ENTRIES: Final = 20_000
 _PERSON_SCHEMA: Final = pa.schema([(name, pa.string()) for name in ("place", "event_id", "type", "entry")])
 _encode = msgspec.json.Encoder(order="deterministic")
-_pause = asyncio.sleep
+_pause, _now = asyncio.sleep, time.monotonic
 
 
 class Page(Protocol):
@@ -254,7 +254,7 @@ class Topic:
         step = max(1, int(self._rate / 10))
         lines, keys = page.lines().splitlines(), page.keys()
         for first in range(0, len(lines), step):
-            now = time.monotonic()
+            now = _now()
             await _pause(max(0.0, self._due - now))
             part = list(zip(keys, lines, strict=True))[first : first + step]
             self._due = max(self._due, now) + len(part) / self._rate
