@@ -41,12 +41,16 @@ DOCUMENT: dict[str, Any] = {
 
 def load(up: Up, directory: Path) -> None:
     """Register the boutique, and keep the text of its newsletter."""
-    file = directory / "boutique.json"
-    file.write_text(json.dumps(DOCUMENT))
-    assert consent("register", "load", str(file), data=up.data).status == 0
+    register(up, DOCUMENT, directory)
     text = directory / "newsletter.txt"
     text.write_bytes(TEXT.encode())
     assert notice(up, text).status == 0
+
+
+def register(up: Up, document: dict[str, Any], directory: Path) -> None:
+    file = directory / "register.json"
+    file.write_text(json.dumps(document))
+    assert consent("register", "load", str(file), data=up.data).status == 0
 
 
 def notice(

@@ -5,6 +5,7 @@ recording; the newest text instead of the one that was shown; a withdrawal left 
 """
 
 import base64
+import copy
 import hashlib
 import json
 import uuid
@@ -14,7 +15,21 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cli.boutique import TEXT, confirmed, decided, email, export, gave, load, notice, publish, said, withdrew
+from cli.boutique import (
+    DOCUMENT,
+    TEXT,
+    confirmed,
+    decided,
+    email,
+    export,
+    gave,
+    load,
+    notice,
+    publish,
+    register,
+    said,
+    withdrew,
+)  # fmt: skip
 from cli.installed import Up
 from cli.people import somebody
 from consent_ledger.domain import schemas
@@ -133,3 +148,18 @@ def test_what_is_no_consent_has_no_proof(up: Up) -> None:
 
     assert export(up, "consent", refusal["id"]).status == 1
     assert export(up, "consent", str(uuid.uuid4())).status == 1
+
+
+def test_the_purpose_is_described_as_when_the_consent_was_recorded(up: Up, tmp_path: Path) -> None:
+    person = somebody()
+    given = gave(email(person))
+    publish(up, given, confirmed(given))
+    decided(up, person, "CONSENT")
+    newer = copy.deepcopy(DOCUMENT)
+    newer["purposes"][0]["doc"]["description"] = "something else"
+    register(up, newer, tmp_path)
+
+    record = export(up, "consent", given["id"]).data
+    register(up, DOCUMENT, tmp_path)
+
+    assert record["pii_processing"][0]["purpose_description"] == "news of the shop"

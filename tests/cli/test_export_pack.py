@@ -26,6 +26,7 @@ from cli.people import somebody
 from consent_ledger.runtime.logkey import LogKey
 from consent_ledger.verifier.note import VerifierKey
 from consent_ledger.verifier.pack import MANIFEST, SEAL, check_pack, write_pack
+from consent_ledger.verifier.proof import check_proof
 from consent_ledger.verifier.tree import ProofError
 
 Files = dict[str, bytes]
@@ -205,19 +206,16 @@ def _unproved(record: dict[str, Any]) -> None:
 def test_a_record_that_says_what_the_log_does_not_prove_is_refused_even_in_a_recorded_pack(
     pack: bytes, key: str, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], object], named: str
 ) -> None:
-    from consent_ledger.verifier import pack as module  # noqa: PLC0415
-
     files = changed(pack, change)
-    checked = module.check_proof
 
     def recorded_so(proof: bytes, *rest: Any) -> Any:
-        proven = checked(proof, *rest)
+        proven = check_proof(proof, *rest)
         if proof != files[SEAL]:
             return proven
         digest = "sha256:" + hashlib.sha256(files[MANIFEST]).hexdigest()
         return proven._replace(body=[1, {"digest": digest}])
 
-    monkeypatch.setattr(module, "check_proof", recorded_so)
+    monkeypatch.setattr("consent_ledger.verifier.pack.check_proof", recorded_so)
     with pytest.raises(ProofError, match=named):
         check_pack(write_pack(files), VerifierKey.parse(key))
 

@@ -5,6 +5,7 @@ listed under an actor; looks outside the time asked for; an address in what the 
 """
 
 import json
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,11 +80,18 @@ def test_looks_at_one_person_are_listed_and_the_listing_is_a_look_too(up: Up) ->
     assert len(mine) == 2
 
 
+def listed(up: Up) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = consent("quarantine", "list", "--json", data=up.data).data
+    return found
+
+
 def test_a_look_at_a_record_in_quarantine_is_an_entry(up: Up) -> None:
     actor, broken = f"eva-{uuid.uuid4().hex[:8]}", withdrew(email(somebody()), purposes=7)
     publish(up, broken)
-    listed = consent("quarantine", "list", "--json", data=up.data).data
-    record = next(one for one in listed if one["event_id"] == broken["id"])
+    deadline = time.monotonic() + 30
+    while not (found := [one for one in listed(up) if one["event_id"] == broken["id"]]):
+        assert time.monotonic() < deadline
+    (record,) = found
     place = f"{record['topic']}/{record['partition']}@{record['offset']}"
 
     assert consent("quarantine", "show", place, "--reason", "what is it", "--as", actor, data=up.data).status == 0

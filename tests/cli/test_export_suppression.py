@@ -6,6 +6,7 @@ before the refusal, or one about another purpose, told as the first that it hit;
 
 import time
 import uuid
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,10 @@ def test_a_refusal_is_proved_from_receipt_to_the_first_send_it_stopped(up: Up, t
     found = {consumer["name"]: consumer for consumer in one["consumers"]}
     assert set(found) & set(names) == {f"follows-{mark}", f"sleeps-{mark}"}
     assert found[f"follows-{mark}"]["arrived"]
-    assert found[f"follows-{mark}"]["acknowledged_to"] >= one["recorded_at"]
+    known, recorded = (datetime.fromisoformat(text) for text in (
+        found[f"follows-{mark}"]["acknowledged_to"], one["recorded_at"],
+    ))  # fmt: skip
+    assert known >= recorded
     assert (found[f"sleeps-{mark}"]["arrived"], found[f"sleeps-{mark}"]["acknowledged_to"]) == (False, None)
     assert (one["first_check"]["campaign"], one["first_check"]["reason"]) == (f"first-{mark}", "CONSENT_WITHDRAWN")
     assert [(entry["type"], entry["value"]) for entry in document["entries"]] == [("email", person)]

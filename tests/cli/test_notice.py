@@ -74,7 +74,7 @@ def test_the_ledger_itself_takes_no_text_under_a_false_hash_and_no_second_one_un
     up: Up, tmp_path: Path
 ) -> None:
     (kept,) = [one for one in registered(up) if (one["version"], one["language"]) == (1, "nl")]
-    fields = {"text_id": NAME, "text_version": 1, "language": "nl", "text": "no"}
+    fields: dict[str, Any] = {"text_id": NAME, "text_version": 1, "language": "nl", "text": "no"}
     digest = "sha256:" + hashlib.sha256(b"no").hexdigest()
     false = said("text-registered", **fields, text_hash="sha256:" + "0" * 64)
     same_name = {**said("text-registered", **fields, text_hash=digest), "id": kept["event_id"]}

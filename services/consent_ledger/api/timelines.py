@@ -28,9 +28,10 @@ _TOLD: Final = frozenset({"source", "personal", "malformed", "conflicts_with"})
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An identifier in an entry. `value` None: it cannot be read any more, only recognised: by its keyed `hash`.
+    """An identifier in an entry. `value` None: it cannot be read any more, only recognised.
 
-    `shared`: there if the entry says that several people use it.
+    `shared`: there if the entry says that several people use it. `hash`: there instead of the value, if openings were
+    asked for.
     """
 
     role: str
@@ -186,7 +187,7 @@ class Reader:
                 register_version=line.register_version,
                 entered_by=(line.personal or {}).get("entered_by"),
                 identifiers=[
-                    _address(named, values.get(named.hash) if line.opening else None) for named in line.identifiers
+                    self._address(named, values.get(named.hash) if line.opening else None) for named in line.identifiers
                 ],
                 personal=await self._state(line),
                 said=_said(line),
@@ -199,6 +200,10 @@ class Reader:
             )
             for line in lines
         ]
+
+    def _address(self, named: Named, value: str | None) -> Address:
+        hash_ = named.hash.hex() if self._openings and value is None else None
+        return Address(role=named.role, type=named.type, value=value, shared=named.shared, hash=hash_)
 
     async def _state(self, line: Line) -> str:
         if line.personal is not None:
@@ -231,11 +236,6 @@ class Reader:
             for token, (kind, _) in found.identifiers.items()
             if token in rows
         ]
-
-
-def _address(named: Named, value: str | None) -> Address:
-    hash_ = named.hash.hex() if value is None else None
-    return Address(role=named.role, type=named.type, value=value, shared=named.shared, hash=hash_)
 
 
 def _said(line: Line) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _say_file(
     ended: Sequence[bytes],
     *,
     as_json: bool,
-) -> None:
+) -> None:  # fmt: skip
     """Check a certificate of erasure or a proof, and say what it holds. Raises `ProofError`."""
     if is_certificate(raw):
         certified = check_certificate(raw, key, witnesses, quorum)

@@ -12,7 +12,6 @@ _STYLE: Final = (
     "body{font:1rem/1.5 sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
     "table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;"
     "border-bottom:1px solid #bbb;overflow-wrap:anywhere}dt{font-weight:bold}dd{overflow-wrap:anywhere}"
-    "pre{white-space:pre-wrap;overflow-wrap:anywhere;border-left:3px solid #bbb;padding-left:1rem}"
 )
 _HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _ENVIRONMENT: Final = Environment(

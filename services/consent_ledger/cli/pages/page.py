@@ -10,14 +10,13 @@ _JOINERS: Final = frozenset({"\u200c", "\u200d"})
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a page. `facts`: what and its value; `rows` under `columns`; `text`: shown as it is, line by line."""
+    """A part of a page. `facts`: what and its value; `rows` under `columns`."""
 
     title: str
     lines: list[str] = []
     facts: list[tuple[str, str]] = []
     columns: tuple[str, ...] = ()
     rows: Sequence[tuple[str, ...]] = ()
-    text: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +34,3 @@ def plain(text: object) -> str:
         one if one.isprintable() or one in _JOINERS else one.encode("unicode_escape").decode()
         for one in str(text).encode(errors="backslashreplace").decode()
     )
-
-
-def plain_lines(text: str) -> str:
-    """Do the same line by line."""
-    return "\n".join(plain(line.replace("\t", "    ")) for line in text.splitlines())

@@ -75,9 +75,6 @@ class _Writer:
             self.document.ln(1)
             for fact in zip(section.columns, row, strict=True):
                 self._fact(*fact)
-        if section.text is not None:
-            for line in section.text.split("\n"):
-                self.say(line)
 
     def _fact(self, name: str, value: str) -> None:
         if value:
@@ -86,5 +83,5 @@ class _Writer:
 
     def _written(self, text: str) -> str:
         return "".join(
-            one if ord(one) in self._known or one == "\n" else f"[U+{ord(one):04X}]" for one in text
+            one if ord(one) in self._known else f"[U+{ord(one):04X}]" for one in text
         )  # fmt: skip
