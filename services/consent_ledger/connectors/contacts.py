@@ -273,6 +273,7 @@ class ContactConnector:
         stamps = [one.changed_at for one in page if one.changed_at is not None]
         self._newest = max([*stamps, self._newest or datetime.min.replace(tzinfo=UTC)])
         differing: dict[str, None] = {}
+        agreed: list[tuple[str, str, str]] = []
         for what, use in self._tool.uses.items():
             concerned = [one for one in page if use.type in one.addresses and (what in one.on or what in one.off)]
             for contact, decision in zip(concerned, self._decide(use, concerned), strict=True):
@@ -283,7 +284,8 @@ class ContactConnector:
                     await self._tell(contact, what, use)
                 elif what in contact.off:
                     # The ledger says no as well: a consent that comes later is not ended by this.
-                    self._index.settle([(contact.id, what, contact.off[what].mark)])
+                    agreed.append((contact.id, what, contact.off[what].mark))
+        self._index.settle(agreed)
         self.counts["contacts"] += len(page)
         # What is parked waits for somebody, or for another change of the person's record.
         return [id_ for id_ in differing if not self._is_parked(_key(id_))]
