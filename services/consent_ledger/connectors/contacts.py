@@ -150,7 +150,7 @@ class ContactConnector:
         self._newest: datetime | None = None
         self._sweep = index.last_sweep()
         self._sweeping: AsyncIterator[Sequence[Contact]] | None = None
-        # Whether everything up to `_position` among the view's changes is known, or only a sweep will tell.
+        # Whether everything up to `_position` among the view's changes is done, or only a sweep will tell.
         self._complete = False
         self._position: str | None = None
         self._sweep_at = self._news_at = 0.0
@@ -172,8 +172,8 @@ class ContactConnector:
 
     async def batches(self, place: bytes | None) -> AsyncIterator[Batch]:
         """Give the contacts of which something has changed, and in between all of them, page by page."""
+        # What has changed since is done at once, but who has come to the tool meanwhile is not known before a sweep.
         self._position = None if place is None else place.decode()
-        self._complete = self._position is not None
         while True:
             if not self._is_fresh():
                 yield Batch()
