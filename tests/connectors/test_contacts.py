@@ -173,6 +173,19 @@ async def test_nothing_is_acknowledged_before_all_contacts_are_known(world: Conn
     assert late.place
 
 
+async def test_after_a_start_new_contacts_are_known_before_anything_is_acknowledged(
+    world: Connected, listmonk: Listmonk
+) -> None:
+    listmonk.subscribe(BO, BILLS)
+    await world.sweep()
+    an = listmonk.subscribe(AN, NEWS)
+    async with running(world, again=True) as batches:
+        batch = await anext(batches)
+
+    assert [one.key for one in batch.items] == [f"contact/{an}"]
+    assert not batch.places
+
+
 async def test_while_contacts_cannot_be_read_nothing_is_acknowledged(world: Connected, listmonk: Listmonk) -> None:
     listmonk.subscribe(BO, BILLS)
     async with running(world) as batches:
@@ -352,12 +365,13 @@ async def test_contacts_that_are_gone_are_forgotten(world: Connected, listmonk: 
 class running:  # noqa: N801 - reads as a verb
     """The batches of a connector, applied by nobody but the test."""
 
-    def __init__(self, world: Connected) -> None:
+    def __init__(self, world: Connected, *, again: bool = False) -> None:
         self._connector, self._state = world.open()
+        self._place = self._state.place if again else None
         self._world = world
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
-        self._batches = self._connector.batches(None)
+        self._batches = self._connector.batches(self._place)
         return self._batches
 
     async def __aexit__(self, *_: object) -> None:

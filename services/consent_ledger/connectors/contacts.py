@@ -150,7 +150,7 @@ class ContactConnector:
         self._newest: datetime | None = None
         self._sweep = index.last_sweep()
         self._sweeping: AsyncIterator[Sequence[Contact]] | None = None
-        # Whether everything up to `_position` among the view's changes is known, or only a sweep will tell.
+        # Whether everything up to `_position` among the view's changes is done, or only a sweep will tell.
         self._complete = False
         self._position: str | None = None
         self._sweep_at = self._news_at = 0.0
@@ -172,8 +172,8 @@ class ContactConnector:
 
     async def batches(self, place: bytes | None) -> AsyncIterator[Batch]:
         """Give the contacts of which something has changed, and in between all of them, page by page."""
+        # What has changed since is done at once, but who has come to the tool meanwhile is not known before a sweep.
         self._position = None if place is None else place.decode()
-        self._complete = self._position is not None
         while True:
             if not self._is_fresh():
                 yield Batch()
@@ -273,6 +273,7 @@ class ContactConnector:
         stamps = [one.changed_at for one in page if one.changed_at is not None]
         self._newest = max([*stamps, self._newest or datetime.min.replace(tzinfo=UTC)])
         differing: dict[str, None] = {}
+        agreed: list[tuple[str, str, str]] = []
         for what, use in self._tool.uses.items():
             concerned = [one for one in page if use.type in one.addresses and (what in one.on or what in one.off)]
             for contact, decision in zip(concerned, self._decide(use, concerned), strict=True):
@@ -283,7 +284,8 @@ class ContactConnector:
                     await self._tell(contact, what, use)
                 elif what in contact.off:
                     # The ledger says no as well: a consent that comes later is not ended by this.
-                    self._index.settle([(contact.id, what, contact.off[what].mark)])
+                    agreed.append((contact.id, what, contact.off[what].mark))
+        self._index.settle(agreed)
         self.counts["contacts"] += len(page)
         # What is parked waits for somebody, or for another change of the person's record.
         return [id_ for id_ in differing if not self._is_parked(_key(id_))]
