@@ -1,10 +1,12 @@
-"""What one partition holds is the view's, in order, whoever publishes and whenever he is stopped.
+"""What a partition holds is the view's, in order, whoever publishes and whenever he is stopped.
 
 Each bad order is forced by taking the owner's steps by hand.
 
 Seen to fail:
-- only one of the two fences renewed at a take-over, the older ones left standing; the places of a commit taken at its
-  end instead of its beginning; a commit that failed meanwhile overlooked;
+- a part of the partitions taken over; epochs counted for each of them; the second fence each owner's own, and those of
+  single partitions left standing;
+- the places of a commit taken at its end instead of its beginning; a commit that failed meanwhile overlooked;
+- a watermark stated although one partition is behind; the wait blind to the view;
 - the cursor read before the broker's fence, and moved before the commit; acknowledgements not waited for;
 - a transactional id for each owner instead of one for the lane;
 - the epoch not compared in the snapshot, nor with the cursor; the lease not looked at, or kept when a take-over failed;
