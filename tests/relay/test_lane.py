@@ -1,8 +1,12 @@
-"""What one partition holds is the view's, in order, whoever publishes and whenever he is stopped.
+"""What a partition holds is the view's, in order, whoever publishes and whenever he is stopped.
 
 Each bad order is forced by taking the owner's steps by hand.
 
 Seen to fail:
+- a part of the partitions taken over; epochs counted for each of them; the second fence each owner's own, and those of
+  single partitions left standing;
+- the places of a commit taken at its end instead of its beginning; a commit that failed meanwhile overlooked;
+- a watermark stated although one partition is behind; the wait blind to the view;
 - the cursor read before the broker's fence, and moved before the commit; acknowledgements not waited for;
 - a transactional id for each owner instead of one for the lane;
 - the epoch not compared in the snapshot, nor with the cursor; the lease not looked at, or kept when a take-over failed;
@@ -26,7 +30,7 @@ from consent_ledger.domain.keyedhash import key_check
 from consent_ledger.domain.suppression import purposes_key
 from consent_ledger.relay import lane
 from consent_ledger.relay.lane import Lane, take_over
-from consent_ledger.relay.producer import FencedProducer
+from consent_ledger.relay.producer import FencedProducer, drop
 from consent_ledger.relay.records import Records, UnknownControllerError
 from consent_ledger.store import relay as store
 from consent_ledger.store.relay import SNAPSHOT_ROWS, FencedError
@@ -53,7 +57,7 @@ async def taking(stage: Stage) -> AsyncIterator[TakeOver]:
 
     yield take
     for found in taken:
-        await found.producer.drop()
+        await found.end()
     for connection in connections:
         connection.terminate()
 
@@ -245,18 +249,85 @@ async def test_no_watermark_is_stated_anywhere_while_one_partition_is_behind(sta
 
 
 async def test_a_relay_that_had_a_fence_for_each_partition_is_shut_out_of_all(stage: Stage, taking: TakeOver) -> None:
-    names = [f"{stage.settings.topic_prefix}relay-{q}" for q in (0, 1)]
-    topic = f"{stage.settings.topic_prefix}suppressions"
-    old = [FencedProducer(stage.settings.kafka(), transactional_id=name, topic=topic) for name in names]
+    await store.add_partitions(stage.relay, 4)
+    kafka, names = stage.settings.kafka(), [f"{stage.settings.topic_prefix}relay-{q}" for q in range(4)]
+    old = [AIOKafkaProducer(**kafka, transactional_id=name) for name in names]
     for producer in old:
         await producer.start()
+        await producer.begin_transaction()
 
-    assert await taking(0, 1) is not None
+    assert await taking(0, 1, 2, 3) is not None
 
-    for q, producer in enumerate(old):
+    for producer in old:
+        late = await producer.send(f"{stage.settings.topic_prefix}suppressions", b"late", partition=0)
         with pytest.raises(ProducerFenced):
-            await producer.send({q: [(b"late", b"late")]})
-        await producer.drop()
+            await late
+        await drop(producer)
+
+
+async def test_what_is_sent_during_a_commit_belongs_to_the_next_transaction(
+    stage: Stage, owner: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, other = stage.numbers_on(0, 2)
+    first = await stage.put([number])
+    await owner.step()
+    goes_on = asyncio.Event()
+    commit = owner.producer._producer.commit_transaction
+
+    async def commit_later() -> None:
+        await goes_on.wait()
+        await commit()
+
+    monkeypatch.setattr(owner.producer._producer, "commit_transaction", commit_later)
+    monkeypatch.setattr(owner, "_settle_at", 0.0)
+    await owner.step()
+    await stage.put([other])
+    await owner.step()
+    during = (await stage.cursor(0), versions(await stage.read(0), stage.key_of(other)))
+    goes_on.set()
+    settling = owner._settling
+    assert settling is not None
+    await settling
+    settled = (await stage.cursor(0), await stage.unsent(0))
+    await owner.settle()
+
+    assert during == (0, [first + 1])
+    assert settled == (first, 1)
+    assert (await stage.cursor(0), await stage.unsent(0)) == (first + 1, 0)
+    assert len(addresses(await stage.read_after_commit(0))) == 2
+
+
+async def test_a_commit_that_fails_meanwhile_ends_the_ownership(
+    stage: Stage, owner: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.put(stage.numbers_on(0, 1))
+    await owner.step()
+    await abort_from_outside(stage)
+    monkeypatch.setattr(owner, "_settle_at", 0.0)
+    await owner.step()
+    settling = owner._settling
+    assert settling is not None
+    await asyncio.wait({settling})
+
+    with pytest.raises(KafkaError):
+        await owner.step()
+
+    assert await stage.cursor(0) == 0
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_the_predecessor_is_refused_whosever_turn_it_is(
+    stage: Stage, owner: Lane, taking: TakeOver, turns: int
+) -> None:
+    for _ in range(turns):
+        await stage.put(stage.numbers_on(0, 1))
+        await owner.step()
+        await owner.settle()
+    await stage.let_leases_pass()
+    await taken_by(taking)
+
+    with pytest.raises(ProducerFenced):
+        await owner.producer.send({0: [(b"late", b"late")]})
 
 
 async def test_a_take_over_that_fails_leaves_the_partition_to_others(

@@ -30,7 +30,7 @@ async def owner(stage: Stage) -> AsyncIterator[Lane]:
     partition = await take_over(stage.settings, connection, Records(stage.keks), qs=[0], owner="relay")
     assert partition is not None
     yield partition
-    await partition.producer.drop()
+    await partition.end()
     connection.terminate()
 
 
@@ -72,7 +72,7 @@ async def test_the_record_of_the_defaults_is_compared_too(stage: Stage) -> None:
 
     report = await compare(stage)
 
-    await partition.producer.drop()
+    await partition.end()
     connection.terminate()
     assert report == Report(checked=1)
 

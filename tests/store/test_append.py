@@ -3,8 +3,8 @@
 Seen to fail: the epoch not compared; the offset not compared; the register version not compared; positions that go on
 by offsets; the clock's word taken although it had gone back; the clock not asked; the instant of recording not
 remembered; the place of the last record forgotten by a batch of holes; holes counted by ranges; ids that are taken
-passed over; ids of the batch itself reported as taken; the synthetic entry's place left out of quarantine; instants
-left to the driver, which makes infinities of the first and the last one.
+passed over, of few and of many; ids of the batch itself reported as taken; the synthetic entry's place left out of
+quarantine; instants left to the driver, which makes infinities of the first and the last one.
 """
 
 import uuid

@@ -1,4 +1,4 @@
-"""View in, suppressions topic out: one process at a time sends to all partitions."""
+"""View in, topics of suppressions and of changes out: one process at a time sends to all partitions."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ from consent_ledger.relay.acks import Acks
 from consent_ledger.relay.lane import Lane, take_over
 from consent_ledger.relay.records import Records
 from consent_ledger.relay.rejected import Rejected
+from consent_ledger.relay.teller import Teller
 from consent_ledger.runtime import topics
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
@@ -107,17 +108,29 @@ class Relay:
         OWNED.set(len(lane.qs))
         for q in lane.qs:
             WATERMARK_AGE.labels(q).set_function(lambda: self._age(lane))
+        telling = asyncio.create_task(self._tell(lane))
         try:
             while not self._ending.is_set():
                 if not await lane.step():
                     await lane.rest()
+                if telling.done():
+                    telling.result()
             await lane.settle()
         finally:
+            telling.cancel()
+            await asyncio.wait([telling])
             self._lane = None
             for q in lane.qs:
                 WATERMARK_AGE.remove(q)
             OWNED.set(0)
             await lane.end()
+
+    async def _tell(self, lane: Lane) -> None:
+        connection = await relay.connect(self._settings.dsn)
+        try:
+            await Teller(self._settings, connection, self._records, q=lane.qs[0], epoch=lane.epoch).run()
+        finally:
+            connection.terminate()
 
     def _age(self, lane: Lane) -> float:
         return (self._clock.now() - lane.instant).total_seconds() if lane.instant else float("inf")

@@ -1,4 +1,4 @@
-"""Publishes partitions of the topics of suppressions and of changes together, from take-over to loss.
+"""Publishes partitions of the suppressions topic together, from take-over to loss.
 
 Take-over is the epoch, then the broker's fence, and only then the places to go on from: what a predecessor still sends
 is refused before anything is read. The places move only behind a commit, so everything after them is sent again, always
@@ -14,7 +14,7 @@ from typing import Final
 from prometheus_client import Counter, Histogram
 
 from consent_ledger.domain.suppression import WATERMARK_KEY, watermark_record
-from consent_ledger.relay.producer import FencedProducer
+from consent_ledger.relay.producer import FencedProducer, shut_out
 from consent_ledger.relay.records import Records
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
@@ -30,11 +30,9 @@ DELAY = Histogram(
 )
 
 SUPPRESSIONS: Final = "suppressions"
-CHANGES: Final = "changes"
 
 _SETTLE_SECONDS: Final = 1.0
 _MARK_SECONDS: Final = 0.2
-_HURRY_SECONDS: Final = 0.1
 # How long to wait for the view to change: it says nothing of requests to send again.
 _PATIENCE: Final = timedelta(milliseconds=50)
 
@@ -46,31 +44,29 @@ async def take_over(
     epoch = await relay.claim(connection, qs, owner, timedelta(seconds=settings.lease_seconds))
     if epoch is None:
         return None
-    producer = _producer(settings, qs[0])
+    producer = FencedProducer(
+        settings.kafka(), transactional_ids=_fences(settings, qs), topic=f"{settings.topic_prefix}{SUPPRESSIONS}"
+    )
     try:
         await producer.start()
         # Relays of versions before this one had a fence for each partition.
-        await asyncio.gather(*(_shut_out(_producer(settings, q)) for q in qs[1:]))
+        await asyncio.gather(*(shut_out(settings.kafka(), _fence(settings, q)) for q in qs[2:]))
         cursors = await relay.cursors(connection, qs, epoch)
+        looking = await relay.connect(settings.dsn)
     except BaseException:
         await _give_up(connection, producer, qs, epoch)
         raise
-    return Lane(settings, connection, records, producer, epoch=epoch, cursors=cursors)
+    return Lane(settings, (connection, looking), records, producer, epoch=epoch, cursors=cursors)
 
 
-def _producer(settings: Settings, q: int) -> FencedProducer:
-    return FencedProducer(
-        settings.kafka(),
-        transactional_id=f"{settings.topic_prefix}relay-{q}",
-        topic=f"{settings.topic_prefix}{SUPPRESSIONS}",
-    )
+def _fences(settings: Settings, qs: Sequence[int]) -> tuple[str, str]:
+    """The transactional ids that take turns; all are those of single partitions, but the second of a lane of one."""
+    second = _fence(settings, qs[1]) if len(qs) > 1 else f"{_fence(settings, qs[0])}-next"
+    return _fence(settings, qs[0]), second
 
 
-async def _shut_out(successor: FencedProducer) -> None:
-    try:
-        await successor.start()
-    finally:
-        await successor.drop()
+def _fence(settings: Settings, q: int) -> str:
+    return f"{settings.topic_prefix}relay-{q}"
 
 
 class Lane:
@@ -79,7 +75,7 @@ class Lane:
     def __init__(
         self,
         settings: Settings,
-        connection: Connection,
+        connections: tuple[Connection, Connection],
         records: Records,
         producer: FencedProducer,
         *,
@@ -90,17 +86,14 @@ class Lane:
         # By partition, the place in the outbox up to which Kafka has everything, committed or not.
         self.sent = dict(cursors)
         self.producer = producer
-        self._connection = connection
+        # The places are moved on one while the next rows are read on the other.
+        self._connection, self._looking = connections
+        self._settling: asyncio.Task[None] | None = None
         self._records = records
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._pause = timedelta(milliseconds=settings.poll_ms)
         self._settle_seconds = min(_SETTLE_SECONDS, settings.lease_seconds / 4)
         self._settled = dict(cursors)
-        self._changes = f"{settings.topic_prefix}{CHANGES}"
-        # By partition, up to where what is told of persons was sent.
-        self._told = dict.fromkeys(cursors, 0)
-        # Whether the last look found rows: then there may be more of them, and they come first.
-        self._busy = False
         self._settle_at = _now() + self._settle_seconds
         # The horizon to be stated next, kept until it is reached: under load the newest is always a little ahead.
         self._held: Horizon | None = None
@@ -121,21 +114,25 @@ class Lane:
 
     async def step(self) -> bool:
         """Publish what one snapshot shows; return whether there was anything, so that there may be more."""
-        found = await relay.snapshots(self._connection, self.epoch, self.sent)
+        if self._settling is not None and self._settling.done():
+            await self._settling
+            self._settling = None
+        found = await relay.snapshots(self._looking, self.epoch, self.sent)
         any_of_them = next(iter(found.values()))
         self._seen = any_of_them.view_seq, any_of_them.horizon.instant
         lacking = {q: snapshot.rows for q, snapshot in found.items() if snapshot.rows}
         if lacking:
-            messages = {q: await self._records.make(self._connection, rows) for q, rows in lacking.items()}
+            messages = {q: await self._records.make(self._looking, rows) for q, rows in lacking.items()}
             await self.producer.send(messages)
             PUBLISHED.labels("record").inc(sum(map(len, lacking.values())))
         self.sent |= {q: snapshot.last for q, snapshot in found.items() if snapshot.last is not None}
         await self._mark(found)
         resent = [id_ for snapshot in found.values() for id_ in snapshot.resends]
-        if resent or _now() >= self._settle_at:
+        if resent:
             await self.settle(resent)
-        self._busy = bool(lacking)
-        return self._busy
+        elif _now() >= self._settle_at and self._settling is None:
+            self._settling = asyncio.create_task(self._settle())
+        return bool(lacking)
 
     async def _mark(self, found: Mapping[int, Snapshot]) -> None:
         """State the horizon on every partition once everything up to it has been sent."""
@@ -152,40 +149,37 @@ class Lane:
         self._marked, self._held, self._mark_at = held, None, _now() + _MARK_SECONDS
 
     async def settle(self, resent: Sequence[int] = ()) -> None:
-        """Commit what was sent, then move the places behind it and lengthen the lease.
+        """Commit what was sent, then move the places behind it and lengthen the lease."""
+        if self._settling is not None:
+            await self._settling
+        self._settling = None
+        await self._settle(resent)
 
-        What is told of persons goes into the same transaction; that nobody waits for it is why it comes last.
-        """
-        more = await self._tell()
+    async def _settle(self, resent: Sequence[int] = ()) -> None:
+        # More may be sent while this lasts; it belongs to the next time.
+        self._settle_at = _now() + self._settle_seconds
+        sent, instant = dict(self.sent), self.instant
         if await self.producer.commit():
             COMMITTED.inc()
         now = await relay.settle(
-            self._connection, self.epoch, settled=self._settled, sent=self.sent, resent=resent, lease=self._lease,
-            instant=self.instant, told=self._told,
+            self._connection, self.epoch, settled=self._settled, sent=sent, resent=resent, lease=self._lease,
+            instant=instant,
         )  # fmt: skip
-        if self.instant is not None:
-            DELAY.observe((now - self.instant).total_seconds())
-        self._settled = dict(self.sent)
-        self._settle_at = _now() + (_HURRY_SECONDS if more and not self._busy else self._settle_seconds)
-
-    async def _tell(self) -> bool:
-        """Send the next of what is told of persons; return whether there may be more."""
-        found = await relay.told(self._connection, self.epoch, self._told)
-        if not found:
-            return False
-        messages = {q: await self._records.tell(self._connection, told) for q, told in found.items()}
-        await self.producer.send(messages, topic=self._changes)
-        PUBLISHED.labels("change").inc(sum(map(len, found.values())))
-        self._told |= {q: told[-1].id for q, told in found.items()}
-        return any(len(told) == relay.TOLD_ROWS for told in found.values())
+        if instant is not None:
+            DELAY.observe((now - instant).total_seconds())
+        self._settled = sent
 
     async def rest(self) -> None:
         """Wait until there may be something to do: view or horizon have changed, or a little time has passed."""
         if self._seen is not None:
-            await relay.wait(self._connection, *self._seen, pause=self._pause, patience=_PATIENCE)
+            await relay.wait(self._looking, *self._seen, pause=self._pause, patience=_PATIENCE)
 
     async def end(self) -> None:
         """Drop the producer and give the partitions up."""
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.wait({self._settling})
+        self._looking.terminate()
         await _give_up(self._connection, self.producer, self.qs, self.epoch)
 
 

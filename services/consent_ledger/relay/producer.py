@@ -29,51 +29,66 @@ Message = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
 class FencedProducer:
     """Sends inside a transaction that is always open and serves only as the fence.
 
-    A producer that has failed once is of no use any more: drop it and start another.
+    Two transactional ids take turns: while the transaction of one is committed, the next is open already under the
+    other. A producer that has failed once is of no use any more: drop it and start another.
     """
 
-    def __init__(self, kafka: dict[str, Any], *, transactional_id: str, topic: str) -> None:
+    def __init__(self, kafka: dict[str, Any], *, transactional_ids: tuple[str, str], topic: str) -> None:
         self._topic = topic
         self._sent = False
-        self._producer = AIOKafkaProducer(
-            **kafka,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-            request_timeout_ms=_REQUEST_TIMEOUT_MS,
-            retry_backoff_ms=_RETRY_BACKOFF_MS,
-            max_batch_size=_BATCH_BYTES,
-            compression_type="zstd",
+        self._producer, self._next = (
+            AIOKafkaProducer(
+                **kafka,
+                transactional_id=transactional_id,
+                transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+                request_timeout_ms=_REQUEST_TIMEOUT_MS,
+                retry_backoff_ms=_RETRY_BACKOFF_MS,
+                max_batch_size=_BATCH_BYTES,
+                compression_type="zstd",
+            )
+            for transactional_id in transactional_ids
         )
 
     async def start(self) -> None:
-        """Shut out every other producer of this transactional id (InitProducerId) and open the transaction."""
+        """Shut out every other producer of these transactional ids (InitProducerId) and open a transaction."""
         async with asyncio.timeout(_START_SECONDS):
-            await self._producer.start()
-            await self._producer.begin_transaction()
+            for producer in (self._producer, self._next):
+                await producer.start()
+                await producer.begin_transaction()
 
-    async def send(self, messages: Mapping[int, Iterable[tuple[bytes, bytes]]], *, topic: str | None = None) -> None:
-        """Send keys and values, by partition of its own topic or of another, and wait until Kafka has them all.
+    async def send(self, messages: Mapping[int, Iterable[tuple[bytes, bytes]]]) -> None:
+        """Send keys and values, by partition, and wait until Kafka has them all.
 
         Raises `KafkaError`, above all `ProducerFenced`, or `TimeoutError`; then any number of them may have arrived.
         """
         async with asyncio.timeout(_ANSWER_SECONDS):
             bare = {q: ((key, value, ()) for key, value in found) for q, found in messages.items()}
-            await put(self._producer, topic or self._topic, bare)
+            await put(self._producer, self._topic, bare)
         self._sent = True
 
     async def commit(self) -> bool:
-        """End the open transaction and open the next; return whether there was anything in it."""
+        """End the open transaction, with all that was sent before; return whether there was anything in it.
+
+        What is sent meanwhile belongs to the next one. Nobody may commit twice at a time.
+        """
         if not self._sent:
             return False
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            await self._producer.commit_transaction()
-            await self._producer.begin_transaction()
+        producer, self._producer, self._next = self._producer, self._next, self._producer
         self._sent = False
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await producer.commit_transaction()
+            await producer.begin_transaction()
         return True
 
     async def drop(self) -> None:
         """Stop without waiting for what was not acknowledged; what an open transaction holds is aborted later."""
-        await drop(self._producer)
+        await asyncio.gather(drop(self._producer), drop(self._next))
+
+
+async def shut_out(kafka: dict[str, Any], transactional_id: str) -> None:
+    """Let the broker refuse whatever producers of a transactional id still send, without sending anything."""
+    async with asyncio.timeout(_START_SECONDS), AIOKafkaProducer(**kafka, transactional_id=transactional_id):
+        pass
 
 
 async def put(producer: AIOKafkaProducer, topic: str, messages: Mapping[int, Iterable[Message]]) -> None:

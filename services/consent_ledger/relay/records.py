@@ -46,19 +46,14 @@ class Records:
             for row in rows
         ]
 
-    async def tell(self, connection: Connection, told: Iterable[Told]) -> list[tuple[bytes, bytes]]:
-        """Return key and value of what is told of each person. Raises `UnknownControllerError`."""
-        return [
-            (
-                change_key(one.controller, one.dossier),
-                _encode({
-                    "controller": one.controller, "dossier": one.dossier, "merged_from": one.merged_from,
-                    "seq": one.id, "entry": None if one.entry is None else _entry(one.entry),
-                    "addresses": [self._address(row, await self._register(connection, row)) for row in one.rows],
-                }),
-            )
-            for one in told
-        ]  # fmt: skip
+    async def tell(self, connection: Connection, one: Told) -> tuple[bytes, bytes]:
+        """Return key and value of what is told of a person. Raises `UnknownControllerError`."""
+        said = {
+            "controller": one.controller, "dossier": one.dossier, "merged_from": one.merged_from, "seq": one.id,
+            "entry": None if one.entry is None else _entry(one.entry),
+            "addresses": [self._address(row, await self._register(connection, row)) for row in one.rows],
+        }  # fmt: skip
+        return change_key(one.controller, one.dossier), _encode(said)
 
     def _address(self, row: Row, register: Register) -> dict[str, Any]:
         return {

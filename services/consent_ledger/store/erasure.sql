@@ -51,7 +51,7 @@ SELECT l.shard, l.pos, least(l.occurred_at, l.recorded_at) <= (
 -- Steps of requests that name the request by an id of its own wait for it for ever, and are found by it.
 SELECT w.shard, w.pos FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos)
   JOIN ledger l ON l.shard = r.shard AND l.pos = r.pos AND l.type = 'request-received'
-  JOIN waiting w ON w.ref_id = request_of(l.body)
+  JOIN waiting w ON w.ref_id::text = request_of(l.body)
   JOIN ledger s ON s.shard = w.shard AND s.pos = w.pos
   JOIN ledger e ON e.shard = $3 AND e.pos = $4
  WHERE least(s.occurred_at, s.recorded_at) <= least(e.occurred_at, e.recorded_at);

@@ -17,8 +17,8 @@ SNAPSHOT_ROWS: Final = 1000
 """How many rows of the outbox one snapshot holds at most; the statement has the number too."""
 
 
-TOLD_ROWS: Final = 250
-"""How many rows of what is told of persons are taken at once of a partition; the statement has the number too."""
+TOLD_ROWS: Final = 200
+"""How many rows of what is told of persons are taken at once; the statement has the number too."""
 
 
 class FencedError(Exception):
@@ -75,8 +75,12 @@ class Entry(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What is to be told of a person at a controller. `id` orders it; `rows` are those that have changed, as now."""
+    """What is to be told of a person at a controller, on a partition.
 
+    `id` orders it; `rows` are those that have changed, as now.
+    """
+
+    q: int
     id: int
     controller: str
     dossier: int
@@ -178,38 +182,40 @@ async def settle(
     resent: Sequence[int],
     lease: timedelta,
     instant: datetime | None,
-    told: Mapping[int, int],
 ) -> datetime:
     """Move the cursors from where they are `settled` to what is `sent`, and forget what is published; return the time.
 
-    Both by partition. `instant`: of the last watermark that readers can see; `told`: by partition up to where what is
-    told of persons is sent. Raises `FencedError`.
+    Both by partition. `instant`: of the last watermark that readers can see. Raises `FencedError`.
     """
     qs = list(sent)
     places = [settled[q] for q in qs], list(sent.values())
-    row = await connection.fetchrow(
-        _SQL["settle"], qs, epoch, *places, resent, lease, instant, [told.get(q, 0) for q in qs]
-    )
+    row = await connection.fetchrow(_SQL["settle"], qs, epoch, *places, resent, lease, instant)
     if row is None or row["settled"] < len(qs):
         raise FencedError
     now: datetime = row["now"]
     return now
 
 
-async def told(connection: Connection, epoch: int, after: Mapping[int, int]) -> dict[int, list[Told]]:
-    """Return by partition the next of what is to be told behind the places `after`, `TOLD_ROWS` of each at most."""
-    found = await connection.fetch(_SQL["told"], list(after), epoch, list(after.values()))
+async def told(connection: Connection, q: int, epoch: int, after: int) -> list[Told]:
+    """Return the next of what is to be told behind a place, `TOLD_ROWS` at most; nothing when `q` has another epoch."""
+    found = await connection.fetch(_SQL["told"], q, epoch, after)
     changed = {row["id"]: _parted(row["hashes"]) for row in found}
     stored = await connection.fetch(_SQL["rows"], [hash_ for hashes in changed.values() for hash_ in hashes])
     rows = {row["hash"]: Row._make([*row, None]) for row in stored}
-    by_partition: dict[int, list[Told]] = {}
-    for row in found:
-        entry = None if row["event_id"] is None else Entry(*row[5:12])
-        # Retention may have taken a row out since.
-        now = [rows[hash_] for hash_ in changed[row["id"]] if hash_ in rows]
-        told = Told(row["id"], row["controller"], row["dossier"], row["merged_from"], entry, now)
-        by_partition.setdefault(row["q"], []).append(told)
-    return by_partition
+    return [
+        Told(
+            row["q"], row["id"], row["controller"], row["dossier"], row["merged_from"],
+            None if row["event_id"] is None else Entry(*row[5:12]),
+            # Retention may have taken a row out since.
+            [rows[hash_] for hash_ in changed[row["id"]] if hash_ in rows],
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+async def forget_told(connection: Connection, q: int, epoch: int, until: int) -> None:
+    """Forget what was told up to a place."""
+    await connection.execute(_SQL["forget_told"], q, epoch, until)
 
 
 def _parted(hashes: bytes) -> list[bytes]:

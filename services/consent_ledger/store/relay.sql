@@ -51,15 +51,13 @@ WITH before AS (
 ), mine AS (
     UPDATE relay_head h
        SET cursor = p.sent, lease_until = clock_timestamp() + $6::interval, instant = coalesce($7, h.instant)
-      FROM unnest($1::smallint[], $3::bigint[], $4::bigint[], $8::bigint[]) AS p (q, settled, sent, told)
+      FROM unnest($1::smallint[], $3::bigint[], $4::bigint[]) AS p (q, settled, sent)
      WHERE h.q = p.q AND h.epoch = $2
-    RETURNING h.q, p.settled, p.sent, p.told
+    RETURNING h.q, p.settled, p.sent
 ), sent AS (
     DELETE FROM outbox o USING mine WHERE o.q = mine.q AND o.seq > mine.settled AND o.seq <= mine.sent
 ), resent AS (
     DELETE FROM resend r USING mine WHERE r.q = mine.q AND r.id = ANY($5::bigint[])
-), told AS (
-    DELETE FROM told t USING mine WHERE t.q = mine.q AND t.id <= mine.told
 ), late AS (
     INSERT INTO publish_delay AS p (q, minute, worst)
     SELECT mine.q, d.minute, d.worst
@@ -70,13 +68,15 @@ SELECT count(*) AS settled, clock_timestamp() AS now FROM mine;
 
 -- name: told
 -- What is to be told of persons, the oldest first; nothing when the epoch is gone.
-SELECT h.q, t.id, t.controller, t.dossier, t.merged_from, l.event_id, l.shard, l.pos, l.type, l.occurred_at,
+SELECT t.q, t.id, t.controller, t.dossier, t.merged_from, l.event_id, l.shard, l.pos, l.type, l.occurred_at,
        l.recorded_at, l.body, t.hashes
-  FROM unnest($1::smallint[], $3::bigint[]) AS x (q, told)
-  JOIN relay_head h ON h.q = x.q AND h.epoch = $2
- CROSS JOIN LATERAL (SELECT * FROM told t WHERE t.q = x.q AND t.id > x.told ORDER BY t.id LIMIT 250) t
+  FROM (SELECT * FROM told
+         WHERE id > $3 AND EXISTS (SELECT FROM relay_head WHERE q = $1 AND epoch = $2) ORDER BY id LIMIT 200) t
   LEFT JOIN ledger l ON l.shard = t.shard AND l.pos = t.pos
  ORDER BY t.id;
+
+-- name: forget_told
+DELETE FROM told WHERE id <= $3 AND EXISTS (SELECT FROM relay_head WHERE q = $1 AND epoch = $2);
 
 -- name: rows
 SELECT hash, controller, type, seq, register_version, shard, pos, recorded_at, decisions

@@ -6,7 +6,7 @@ set local search_path = consent;
 -- is written under the viewer's lock, so a higher id is committed later.
 create table told (
     q smallint not null,
-    id bigint generated always as identity,
+    id bigint generated always as identity primary key,
     controller text not null,
     dossier bigint not null,
     -- Null: no entry has come.
@@ -15,8 +15,7 @@ create table told (
     -- Dossiers that this one has taken in.
     merged_from bigint[] not null,
     -- Keys of the rows that have changed, 32 bytes each.
-    hashes bytea not null check (octet_length(hashes) % 32 = 0),
-    primary key (q, id)
+    hashes bytea not null check (octet_length(hashes) % 32 = 0)
 );
 
 grant insert on told to consent_viewer, consent_retention, consent_eraser;

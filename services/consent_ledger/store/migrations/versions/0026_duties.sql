@@ -24,12 +24,5 @@ create trigger keep_refusals before delete on payload
 -- Withdrawals and changes of address, of which recipients are to be told (Art. 19).
 create index ledger_passed_on on ledger (shard, pos) where type in ('consent-withdrawn', 'identifier-changed');
 
--- The request that a step names. By a pattern and not as JSON, which Postgres refuses to read where a text holds an
--- escaped zero: an index must never keep an entry out. A quotation mark within a text is escaped, so nothing else looks
--- like this.
-create function request_of(the_body bytea) returns text
-language sql immutable parallel safe
-return substring(convert_from(the_body, 'UTF8') from '"request_id":"([0-9a-f-]{36})"');
-
 -- Who was told of what, and which request was received under a name that is no event.
 create index ledger_named on ledger (request_of(body)) where type in ('recipient-notified', 'request-received');
