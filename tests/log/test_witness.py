@@ -229,10 +229,14 @@ async def test_what_is_shown_carries_the_signatures_of_witnesses(log: Log, tmp_p
     object.__setattr__(made, "settings", made.settings.model_copy(update=settings))
     async with served(made) as api:
         over_http = (await api.client.get("/checkpoint")).content
-    entry = await proof(log.made.superuser, 1, 305, cosigned=True)
+        entry = await proof(log.made.superuser, 1, 305, cosigned=True)
+        await log.made.fetch("SET session_replication_role = replica")
+        await log.made.fetch("DELETE FROM cosigned WHERE tree_size = 310")
+        older = (await api.client.get("/checkpoint")).content
 
     for note in (*log.published(), over_http):
         assert open_checkpoint(note, trusted, keys, quorum=2).size == sealed.size == 310
+    assert open_checkpoint(older, trusted, keys, quorum=2).size == 300
     assert entry is not None
     assert len(check_proof(entry, trusted, keys, quorum=2).checkpoint.signers) == 3
     assert [(one.name, one.size, one.problem) for one in await tables.witnesses(log.made.superuser)] == [

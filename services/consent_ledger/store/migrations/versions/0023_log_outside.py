@@ -3,7 +3,7 @@
 from consent_ledger.store.migrate import run_script
 
 revision = "0023"
-down_revision = "0013"
+down_revision = "0020"
 
 
 def upgrade() -> None:
