@@ -1,7 +1,8 @@
 """A log that lost entries it had published is not continued, but begun anew under a name that tells of the old one.
 
-Seen to fail: the old log continued; a new one begun where nothing was lost; the old rows thrown away; the new log shown
-in the place of the old one; the size or the root of the old log's end not compared with what was published of it.
+Seen to fail: the old log continued; a new one begun where nothing was lost; the old rows thrown away, or the new tables
+without the rights of the old; the new log shown in the place of the old one; size or root of the old log's end not
+compared with what was published of it, or not when the ledger is verified.
 """
 
 import asyncio
