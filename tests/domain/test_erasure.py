@@ -1,6 +1,9 @@
 """What an executed erasure takes of a dossier: everything personal up to it, and never a refusal.
 
-Seen to fail: <FILL>
+Seen to fail: what happened later taken; links of later followed; the controller's name and its source not asked for;
+what was voided, or is still to come, obeyed; holds ignored, placed or lifted by anybody; refusals forgotten; marks of
+shared identifiers forgotten; linked identifiers not bound; names and birth dates left; what refers to the person left;
+a part taken for the whole; the deciding before and after left out.
 """
 
 from typing import Any

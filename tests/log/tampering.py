@@ -217,7 +217,7 @@ def destroy_with(excuse: str) -> Edit:
         order = await connection.fetchrow("SELECT shard, pos FROM ledger WHERE type = 'erasure-executed'")
         assert order is not None
         await connection.execute(
-            "INSERT INTO erasure SELECT 1, shard, pos, controller, now(), true, 1, 1, 0, 0"  # noqa: S608
+            "INSERT INTO erasure SELECT 1, shard, pos, controller, now(), true, 1, 1, 0, 0, '{}'"  # noqa: S608
             f" FROM (VALUES {excuse}) AS e (shard, pos, controller)",
             *order,
         )

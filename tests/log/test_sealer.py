@@ -1,8 +1,8 @@
 """The sealer: every entry comes into the tree once, in a fixed order, under one root per size for ever.
 
-Seen to fail: the order of positions turned round; checkpoints kept from the topic, or the topic not read at the start; a
-sealer that was fenced going on; the whole limit given to the first shard; leaves taken up unchecked; another root, or a
-stranger's checkpoint, taken for ours; a missing entry sealed over; a silent owner left alone; another name taken up.
+Seen to fail: the order of positions turned round; checkpoints kept from the topic, or the topic not read at the start;
+a sealer that was fenced going on; the whole limit given to the first shard; leaves taken up unchecked; another root, or
+a stranger's checkpoint, taken for ours; a missing entry sealed over; a silent owner left alone; another name taken up.
 """
 
 import asyncio

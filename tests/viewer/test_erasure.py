@@ -3,19 +3,25 @@
 Seen to fail: <FILL>
 """
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from builders import email, erased, erasure_requested, event, given, held, linked, objected, withdrawn
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import history, keys
-from running import Installation, until
-from viewer.asking import answers, hashed, reason
+from consent_ledger.viewer.app import Viewer
+from consent_ledger.viewer.erasure import Eraser
+from running import Installation, installation, serving, until
+from viewer.asking import REGISTER, answers, hashed, reason
 
 Address = Callable[[], str]
-SHOP = {"controllers": ["shop-be"]}
+SHOP: dict[str, Any] = {"controllers": ["shop-be"]}
 GARAGE: dict[str, Any] = {"controllers": ["garage-be"], "source": "web:garage-be"}
 
 
@@ -273,13 +279,42 @@ async def test_no_key_is_written_under_that_was_destroyed_while_a_recorder_was_w
         # What an erasure does to the key, and the number by which a recorder sees it.
         await home.superuser.execute("DELETE FROM person_key WHERE person = $1", first)
         await home.superuser.execute(
-            "INSERT INTO erasure SELECT max(id) + 1, shard, pos, controller, done_at, whole, 0, 0, 0, 0 FROM erasure"
+            "INSERT INTO erasure SELECT max(id) + 1, shard, pos, controller, done_at, whole, 0, 0, 0, 0, '{}' FROM erasure"
             " WHERE id = (SELECT max(id) FROM erasure) GROUP BY shard, pos, controller, done_at, whole"
         )
     await home.recorded_to_the_end()
 
     assert (await shown(home, late))["subject"] == [email(person)]
     assert (await keys_of(home, person)).pop() not in {old, first}
+
+
+async def test_what_the_view_does_not_know_yet_is_put_under_the_new_key_as_well(
+    kafka: str, postgres: str, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The viewer has folded the erasure and ends; a consent follows that nobody folds before the erasure is done."""
+    consent, after, erasure = given(), given(time=now(1)), erased(time=now())
+
+    async def never(_: Eraser) -> None:
+        await asyncio.Event().wait()
+
+    async with (
+        installation(kafka, postgres, template, tmp_path, lease_seconds=1) as made,
+        serving(made.recorder().run()) as recorder,
+    ):
+        await made.recorded(await made.load_register(REGISTER), service=recorder)
+        with monkeypatch.context() as patch:
+            patch.setattr(Eraser, "run", never)
+            async with serving(Viewer(made.settings, made.keks, made.clock).run()):
+                await tell(made, consent, erasure)
+                await until(lambda: made.fetch("SELECT FROM erasing"))
+        await tell(made, after)
+        connection = await connect(made.settings.dsn, "consent_eraser")
+        await Eraser(made.settings, made.keks, made.clock).erase_waiting(connection)
+        connection.terminate()
+
+        assert await made.fetch("SELECT FROM erasure WHERE rekeyed = 1")
+        assert await shown(made, consent) is None
+        assert (await shown(made, after))["subject"] == [email()]
 
 
 async def keys_of(home: Installation, address: str) -> set[uuid.UUID]:

@@ -62,13 +62,15 @@ def dumped(dsn: str, path: Path) -> Path:
     return path
 
 
+def load(dsn: str, backup: Path) -> None:
+    subprocess.run([find_binaries() / "pg_restore", "-d", dsn, backup], check=True)
+
+
 @asynccontextmanager
 async def restored(backup: Path, postgres: str) -> AsyncIterator[str]:
     """A database into which a backup was restored."""
     async with database_of_its_own(postgres, "template1") as url:
-        await asyncio.to_thread(
-            subprocess.run, [find_binaries() / "pg_restore", "-d", url, backup], check=True
-        )  # fmt: skip
+        await asyncio.to_thread(load, url, backup)
         yield url
 
 

@@ -10,6 +10,7 @@ from consent_ledger.cli import (
     decide,
     demo,
     doctor,
+    erase,
     evaluate,
     history,
     imports,
@@ -61,6 +62,7 @@ app.command()(history.history)
 app.command()(void.void)
 app.command()(prove.prove)
 app.command()(verify.verify)
+app.command()(erase.erase)
 app.add_typer(register.app, name="register")
 app.add_typer(imports.app, name="import")
 app.add_typer(inbound.app, name="inbound")

@@ -34,11 +34,11 @@ def rotate(
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Wrap every key under a new key-encryption key, and destroy the old ones: no backup opens an erased key any more.
+    """Wrap every key under a new key-encryption key, and destroy the old ones, so that no backup opens an erased key.
 
-    Services go on meanwhile, and read the new key file by themselves. Where some have a key file of their own, copy the
-    new one there at once: until then they cannot read what is wrapped under the new key, and try again. Cut off, it goes
-    on where it stood when it is started again.
+    Services go on meanwhile, and read the new key file by themselves. Where some have a key file of their own, copy
+    the new one there at once: until then they cannot read what is wrapped under the new key, and try again. Cut off,
+    it goes on where it stood when it is started again.
     """
     rotated = run(_rotate(found.settings(data), batch=batch, quiet=as_json))
     if as_json:

@@ -18,6 +18,7 @@ from consent_ledger.sealer import outside
 from consent_ledger.store import audit as stored
 from consent_ledger.store import origins
 from consent_ledger.verifier.audit import Report, audit
+from consent_ledger.verifier.certificate import Certified, check_certificate, is_certificate
 from consent_ledger.verifier.finding import Finding
 from consent_ledger.verifier.note import Checkpoint, VerifierKey, open_checkpoint
 from consent_ledger.verifier.origin import check_link, ended_before
@@ -43,7 +44,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def verify(
     *,
-    file: Annotated[Path | None, typer.Argument(help="A proof, as `consent prove` writes it.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="What `consent prove` or `consent erase` writes.")] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Check the whole ledger in the database.")] = False,
     url: Annotated[str | None, typer.Option(help="Check the whole published log under this URL.")] = None,
     key: Key = None,
@@ -55,18 +56,22 @@ def verify(
 ) -> None:
     """Check that nothing was altered, removed, added or reordered since it was sealed, and name the first that was.
 
-    A proof and a published log need --key and nothing of ours: neither database nor service.
+    A proof, a certificate of erasure and a published log need --key and nothing of ours: neither database nor service.
     """
     if [file is not None, ledger, url is not None].count(True) != 1:
-        fail("name a proof, or say --ledger, or --url URL", USAGE)
+        fail("name a file, or say --ledger, or --url URL", USAGE)
     try:
         trusted = VerifierKey.parse(key) if key else VerifierKey.parse(run(public_key(found.settings(data))))
         witnesses = [VerifierKey.parse(one) for one in witness or []]
         notes, ended = _apart([path.read_bytes() for path in checkpoint or []], trusted)
         if file is not None:
-            proven = check_proof(file.read_bytes(), trusted, witnesses, quorum)
-            _check_links(proven.checkpoint, ended, trusted)
-            _say_proof(proven, as_json=as_json)
+            raw = file.read_bytes()
+            if is_certificate(raw):
+                _say_certificate(check_certificate(raw, trusted, witnesses, quorum), as_json=as_json)
+            else:
+                proven = check_proof(raw, trusted, witnesses, quorum)
+                _check_links(proven.checkpoint, ended, trusted)
+                _say_proof(proven, as_json=as_json)
         elif url is not None:
             older = [open_checkpoint(note, trusted) for note in notes]
             checked = run(_checked(url, trusted, older, witnesses, quorum))
@@ -181,3 +186,15 @@ def _say_proof(proven: Proven, *, as_json: bool) -> None:
     if ended is not None:
         rows += [("continues", f"{ended.origin}, cut off at {ended.size}"), ("because", ended.reason)]
     out.print(table("Entry", "", "", rows=[(name, visible(str(value))) for name, value in rows]))
+
+
+def _say_certificate(certified: Certified, *, as_json: bool) -> None:
+    head = certified.answer.checkpoint
+    if as_json:
+        say_json({"ok": True, "claims": certified.claims, "erasure": certified.erasure.entry.describe(),
+                  "answer": certified.answer.entry.describe(), "size": head.size, "root": head.root.hex(),
+                  "signers": head.signers})  # fmt: skip
+        return
+    out.print(yes_no(yes=True, text="certified"))
+    rows = [*certified.claims.items(), ("size of the log", head.size), ("signed by", ", ".join(head.signers))]
+    out.print(table("Erasure", "", "", rows=[(name, visible(str(value))) for name, value in rows]))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from struct import pack, unpack, unpack_from
 from typing import Any
 
@@ -66,6 +67,12 @@ _CONFIGS = {
 _OF_ONE_PARTITION = frozenset({"control", ACKS, "checkpoints"})
 # Where these differ, an event can be lost, an instant misjudged, or a record be looked for on the wrong partition.
 _VITAL = frozenset({"partitions", "cleanup.policy", "message.timestamp.type", "retention.ms", "retention.bytes"})
+
+
+def kept_for(topic: str) -> timedelta:
+    """Tell after what time at most a record of a topic that deletes by age is gone."""
+    config = _CONFIGS[topic]
+    return timedelta(milliseconds=int(config["retention.ms"]) + int(config["segment.ms"]))
 
 
 class PartitionsError(Exception):

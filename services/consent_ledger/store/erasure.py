@@ -129,6 +129,12 @@ async def looks(connection: Connection, hashes: Collection[bytes], erasure: Plac
     return tuple([(row["shard"], row["pos"]) for row in rows if row["before"] is before] for before in (True, False))  # type: ignore[return-value]
 
 
+async def steps(connection: Connection, places: Collection[Place], erasure: Place) -> list[Place]:
+    """Return where steps up to the erasure stand of the requests that were received at these places."""
+    rows = await connection.fetch(_SQL["steps"], *_columns(places), *erasure)
+    return [(row["shard"], row["pos"]) for row in rows]
+
+
 async def keys_of(
     connection: Connection, controller: str, anchors: Collection[bytes], persons: Collection[UUID]
 ) -> list[WrappedKey]:
@@ -208,3 +214,24 @@ def _columns(places: Collection[Place]) -> list[list[int]]:
 
 def _count(done_: str) -> int:
     return int(done_.rpartition(" ")[2])
+
+
+class CarriedOut(NamedTuple):
+    """What an erasure destroyed at one controller when it was carried out for the first time."""
+
+    done_at: datetime
+    whole: bool
+    keys: int
+    payloads: int
+    index_rows: int
+    rekeyed: int
+    keks: list[str]
+    recorded_at: datetime
+    event_id: UUID
+    body: bytes
+
+
+async def carried_out(connection: Connection, place: Place, controller: str) -> CarriedOut | None:
+    """Return what an erasure destroyed; None while it is not carried out."""
+    row = await connection.fetchrow(_SQL["carried_out"], *place, controller)
+    return None if row is None else CarriedOut(*row)

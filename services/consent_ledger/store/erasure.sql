@@ -47,6 +47,15 @@ SELECT l.shard, l.pos, least(l.occurred_at, l.recorded_at) <= (
   FROM entry_subject s JOIN ledger l ON l.shard = s.shard AND l.pos = s.pos
  WHERE s.hash = ANY($1::bytea[]) AND s.role = 'viewed';
 
+-- name: steps
+-- Steps of requests that name the request by an id of its own wait for it for ever, and are found by it.
+SELECT w.shard, w.pos FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos)
+  JOIN ledger l ON l.shard = r.shard AND l.pos = r.pos AND l.type = 'request-received'
+  JOIN waiting w ON w.ref_id = request_of(l.body)
+  JOIN ledger s ON s.shard = w.shard AND s.pos = w.pos
+  JOIN ledger e ON e.shard = $3 AND e.pos = $4
+ WHERE least(s.occurred_at, s.recorded_at) <= least(e.occurred_at, e.recorded_at);
+
 -- name: anchored
 SELECT anchor, person, kek, wrapped FROM person_key WHERE controller = $1 AND (anchor = ANY($2::bytea[]) OR person = ANY($3::uuid[]));
 
@@ -91,3 +100,8 @@ ON CONFLICT (hash) DO UPDATE SET at = greatest(erased.at, excluded.at);
 -- name: forget
 INSERT INTO forgotten (hash, controller, until) SELECT hash, $2, $3 FROM unnest($1::bytea[]) AS h (hash)
 ON CONFLICT (hash) DO UPDATE SET until = greatest(forgotten.until, excluded.until);
+
+-- name: carried_out
+SELECT e.done_at, e.whole, e.keys, e.payloads, e.index_rows, e.rekeyed, e.keks, l.recorded_at, l.event_id, l.body
+  FROM erasure e JOIN ledger l ON l.shard = e.shard AND l.pos = e.pos
+ WHERE e.shard = $1 AND e.pos = $2 AND e.controller = $3 ORDER BY e.id LIMIT 1;

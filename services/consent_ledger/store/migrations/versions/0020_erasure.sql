@@ -84,6 +84,11 @@ create function erasure_of(the_controller text) returns setof erasure language s
        and e.id = (select max(id) from consent.erasure)
 $$;
 
+-- The request that an entry is a step of; null where it says none.
+create function request_of(the_body bytea) returns uuid language sql immutable as $$
+    select (convert_from(the_body, 'UTF8')::jsonb -> 1 ->> 'request_id')::uuid
+$$;
+
 -- Whether an entry happened up to an erasure and names one of its identifiers, or refers to an entry that does. The body is
 -- JSON without blanks, and a quotation mark within its texts is escaped, so nothing else looks like a reference.
 create function is_erased_by(the_erasure erasure, the_shard int, the_pos bigint) returns boolean language sql stable as $$
@@ -99,9 +104,18 @@ create function is_erased_by(the_erasure erasure, the_shard int, the_pos bigint)
                'g') as said
           join consent.event v on v.event_id = coalesce(said[1], said[2])::uuid
          where c.depth < 8
+    ), every (shard, pos) as (
+        select shard, pos from chain
+        union all
+        -- A request has an id of its own, which no event has: its steps wait for it.
+        select r.shard, r.pos
+          from consent.waiting w
+          join consent.ledger r on r.type = 'request-received' and consent.is_step_of_request(r.type, r.body)
+           and consent.request_of(r.body) = w.ref_id
+         where (w.shard, w.pos) = (the_shard, the_pos)
     )
     select exists (
-        select from chain c
+        select from every c
           join consent.entry_subject a on a.shard = c.shard and a.pos = c.pos and a.controller = the_erasure.controller
           join consent.entry_subject b on b.shard = the_erasure.shard and b.pos = the_erasure.pos
            and b.controller = the_erasure.controller and b.hash = a.hash
