@@ -145,6 +145,24 @@ async def test_nothing_is_begun_anew_where_nothing_was_lost(log: Log) -> None:
     assert await log.made.fetch("SELECT FROM log_origin") == []
 
 
+async def test_the_doctor_says_so_and_is_content_afterwards(cut: tuple[Log, bytes]) -> None:
+    log, _ = cut
+    before = await command("doctor", "--after-restore", "--json")
+    told = await command("doctor", "--after-restore")
+    await begun(log)
+    after = await command("doctor", "--after-restore", "--json")
+    reconciled = await command("reconcile", "--after-restore", "--json")
+
+    due = {step["name"]: (step["state"], step["command"]) for step in before.data["steps"]}
+    assert (before.status, before.data["ok"]) == (1, False)
+    assert due["log"] == ("do", "consent log new-origin --reason 'restored to …'")
+    assert "new-origin" in told.out
+    assert {step["name"]: step["state"] for step in after.data["steps"]}["log"] == "done"
+    assert (reconciled.status, reconciled.data) == (0, {
+        "highest": 0, "seq": 0, "agrees": True, "lifted": 0, "withheld": [], "unexpected": [], "erased": []
+    })  # fmt: skip
+
+
 async def test_the_new_tables_have_the_rights_and_triggers_of_the_old(cut: tuple[Log, bytes]) -> None:
     log, _ = cut
     rights = """
