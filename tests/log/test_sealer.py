@@ -184,7 +184,8 @@ async def test_two_sealers_never_own_the_log_together(log: Log) -> None:
 
 async def test_a_silent_owner_is_ended_and_another_goes_on(log: Log) -> None:
     await log.append(1)
-    stopped = await connect(log.settings.dsn, "consent_sealer")
+    # Nor does the server end it for us.
+    stopped = await connect(log.settings.dsn, "consent_sealer", idle_in_transaction_session_timeout="0")
     assert await tables.claim(stopped, "stopped", log.sealer()._lease) is not None
     transaction = stopped.transaction()
     await transaction.start()
