@@ -103,7 +103,7 @@ def traces(canaries: Iterable[str], where: bytes) -> list[str]:
 
 def dump(up: Up) -> bytes:
     """Every table, as text; byte strings stand there in hexadecimal."""
-    command = [find_binaries() / "pg_dump", "--data-only", up.said["database"]]
+    command = [str(find_binaries() / "pg_dump"), "--data-only", up.said["database"]]
     return subprocess.run(command, capture_output=True, check=True).stdout
 
 

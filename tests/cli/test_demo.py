@@ -57,5 +57,10 @@ def test_the_audit_s_demo_finds_what_was_falsified(tmp_path: Path) -> None:
     ]
     assert all(f"shard {edit['shard']}, position {edit['position']}" in edit["found"] for edit in story["edits"])
     assert story["proved"]["bytes"] < 4096
-    assert (story["proof_holds"], story["whole_again"]) == (True, True)
+    assert story["whole_again"] is True
+    erased = story["erased"]
+    assert (erased["proof_holds"], erased["as_sealed"]) == (True, True)
+    assert erased["before"][:3] == [1, 1, 1]
+    assert erased["after"][:3] == [1, 0, 0]
+    assert erased["answer"].startswith("no, ")
     assert list(tmp_path.iterdir()) == []

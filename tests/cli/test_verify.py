@@ -1,4 +1,8 @@
-"""`consent prove`, `consent verify`, `consent keys log-public`: from an event to a check that needs nothing of ours."""
+"""`consent prove`, `consent verify`, `consent keys log-public`: from an event to a check that needs nothing of ours.
+
+Seen to fail: what is published not read; exit status 0 whatever is found; the quorum not counted; several things
+verified at a time; an event that the ledger does not have, proved.
+"""
 
 import json
 import os

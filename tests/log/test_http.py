@@ -1,6 +1,9 @@
 """The log over HTTP: anyone reads and checks it with programs by others, and an auditor gets proofs of single entries.
 
 The foreign programs are those of `log.foreign`.
+
+Seen to fail: entries, or proofs, open to anyone; bundles and tiles beyond the tree; places larger than the database's
+numbers, or of no entry, not answered as absent.
 """
 
 import asyncio

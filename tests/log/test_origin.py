@@ -1,7 +1,8 @@
 """A log that lost entries it had published is not continued, but begun anew under a name that tells of the old one.
 
-Seen to fail: the old log continued; a new one begun where nothing was lost; the old rows thrown away; the new log shown
-in the place of the old one; the size or the root of the old log's end not compared with what was published of it.
+Seen to fail: the old log continued; a new one begun where nothing was lost; the old rows thrown away, or the new tables
+without the rights of the old; the new log shown in the place of the old one; size or root of the old log's end not
+compared with what was published of it, or not when the ledger is verified.
 """
 
 import asyncio
@@ -142,6 +143,24 @@ async def test_nothing_is_begun_anew_where_nothing_was_lost(log: Log) -> None:
     assert answer.status == 1
     assert "needs no new origin" in answer.err
     assert await log.made.fetch("SELECT FROM log_origin") == []
+
+
+async def test_the_doctor_says_so_and_is_content_afterwards(cut: tuple[Log, bytes]) -> None:
+    log, _ = cut
+    before = await command("doctor", "--after-restore", "--json")
+    told = await command("doctor", "--after-restore")
+    await begun(log)
+    after = await command("doctor", "--after-restore", "--json")
+    reconciled = await command("reconcile", "--after-restore", "--json")
+
+    due = {step["name"]: (step["state"], step["command"]) for step in before.data["steps"]}
+    assert (before.status, before.data["ok"]) == (1, False)
+    assert due["log"] == ("do", "consent log new-origin --reason 'restored to …'")
+    assert "new-origin" in told.out
+    assert {step["name"]: step["state"] for step in after.data["steps"]}["log"] == "done"
+    assert (reconciled.status, reconciled.data) == (0, {
+        "highest": 0, "seq": 0, "agrees": True, "lifted": 0, "withheld": [], "unexpected": [], "erased": []
+    })  # fmt: skip
 
 
 async def test_the_new_tables_have_the_rights_and_triggers_of_the_old(cut: tuple[Log, bytes]) -> None:

@@ -1,13 +1,14 @@
 """Witnesses sign what continues what they signed before, and nothing else; what is shown carries their signatures.
 
 Seen to fail: the consistency proof not looked at; the old size not compared; another root for the same size signed;
-what was signed kept after the answer and not before; two threads between comparing and keeping; a witness that is away
-stopping the sealing; a checkpoint shown without its quorum; a signature of another key taken over.
+signed what could not be kept; no lock between comparing and keeping; a witness that is away stopping the sealing; the
+quorum not counted by the sealer, or not by HTTP; proofs without the cosignatures; a signature taken over unread.
 """
 
 import asyncio
 import base64
 import hashlib
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
 from api.served import served
@@ -31,6 +33,8 @@ from consent_ledger.domain.merkle import Edge
 from consent_ledger.runtime.local.ports import free_port
 from consent_ledger.runtime.logkey import LogKey, WitnessKey
 from consent_ledger.runtime.objects import Objects, ObjectsError
+from consent_ledger.sealer import mirror
+from consent_ledger.sealer.witnesses import Witnesses
 from consent_ledger.store import log as tables
 from consent_ledger.store.proofs import proof
 from consent_ledger.verifier.note import VerifierKey, open_checkpoint, open_note
@@ -229,10 +233,14 @@ async def test_what_is_shown_carries_the_signatures_of_witnesses(log: Log, tmp_p
     object.__setattr__(made, "settings", made.settings.model_copy(update=settings))
     async with served(made) as api:
         over_http = (await api.client.get("/checkpoint")).content
-    entry = await proof(log.made.superuser, 1, 305, cosigned=True)
+        entry = await proof(log.made.superuser, 1, 305, cosigned=True)
+        await log.made.fetch("SET session_replication_role = replica")
+        await log.made.fetch("DELETE FROM cosigned WHERE tree_size = 310")
+        older = (await api.client.get("/checkpoint")).content
 
     for note in (*log.published(), over_http):
         assert open_checkpoint(note, trusted, keys, quorum=2).size == sealed.size == 310
+    assert open_checkpoint(older, trusted, keys, quorum=2).size == 300
     assert entry is not None
     assert len(check_proof(entry, trusted, keys, quorum=2).checkpoint.signers) == 3
     assert [(one.name, one.size, one.problem) for one in await tables.witnesses(log.made.superuser)] == [
@@ -319,6 +327,35 @@ async def test_a_signature_that_is_not_the_witness_s_own_is_not_taken(log: Log) 
     assert seen.problem == "what it answers is no signature of its key"
     assert ORIGIN.encode() in log.published()[0]
     assert b"w.example" not in log.published()[0]
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "quorum", "match"),
+    [
+        ({LOG.public: "http://127.0.0.1:1"}, 0, "no witness's"),
+        ({KEY.public: "http://one:many"}, 0, "no URL for w.example/one"),
+        ({KEY.public: "w.example"}, 0, "no URL for w.example/one"),
+        ({"nothing": "http://127.0.0.1:1"}, 0, "no verifier key"),
+        ({KEY.public: "http://127.0.0.1:1"}, 2, "QUORUM is 2"),
+    ],
+)
+def test_settings_that_cannot_be_meant_end_the_sealer_at_once(
+    witnesses: dict[str, str], quorum: int, match: str
+) -> None:
+    with pytest.raises(ProofError, match=match):
+        Witnesses(witnesses, quorum)
+
+
+def test_alerts_are_about_metrics_that_exist() -> None:
+    rules = (Path(__file__).parents[2] / "deploy/alerts/log.yml").read_text(encoding="utf-8")
+    known = {sample.name for family in REGISTRY.collect() for sample in family.samples} | {
+        family.name for family in REGISTRY.collect()
+    }
+    named = set(re.findall(r"consent_[a-z_]+", rules))
+
+    assert mirror.OUTSIDE is not None
+    assert named <= known
+    assert len(named) == 5
 
 
 def test_a_witness_is_run_elsewhere_and_keeps_its_key(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """After a restore the topic is ahead of the view: what is published then counts, and loosens nothing that was lost.
 
-Seen to fail: versions not raised; rows published anew under the version they had; a refusal that the ledger lost
+Seen to fail: versions not raised; records only sent again, under the version they had; a refusal that the ledger lost
 overwritten by the yes that it was restored to; an erasure on the topic overlooked.
 """
 

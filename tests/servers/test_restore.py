@@ -2,8 +2,8 @@
 
 Everything is real: the scripts in deploy/backup, pg_basebackup, the archive, recovery to an instant, all services.
 
-Seen to fail: versions not raised before the services start, so that a refusal is not taken by readers; the old log
-continued; the WAL not archived; the restore to another instant; a step that says done where nothing was done.
+Seen to fail: the WAL not archived; restored as far as the archive goes instead of to the instant; the view's versions
+not raised above those of the topic.
 """
 
 import asyncio

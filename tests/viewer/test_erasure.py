@@ -279,8 +279,8 @@ async def test_no_key_is_written_under_that_was_destroyed_while_a_recorder_was_w
         # What an erasure does to the key, and the number by which a recorder sees it.
         await home.superuser.execute("DELETE FROM person_key WHERE person = $1", first)
         await home.superuser.execute(
-            "INSERT INTO erasure SELECT max(id) + 1, shard, pos, controller, done_at, whole, 0, 0, 0, 0, '{}' FROM erasure"
-            " WHERE id = (SELECT max(id) FROM erasure) GROUP BY shard, pos, controller, done_at, whole"
+            "INSERT INTO erasure SELECT max(id) + 1, shard, pos, controller, done_at, whole, 0, 0, 0, 0, '{}'"
+            " FROM erasure WHERE id = (SELECT max(id) FROM erasure) GROUP BY shard, pos, controller, done_at, whole"
         )
     await home.recorded_to_the_end()
 

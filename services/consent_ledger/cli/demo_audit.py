@@ -1,14 +1,13 @@
-"""`consent demo --audit`: a small history is sealed, a consent proved, the database falsified, and that found."""
+"""`consent demo --audit`: a history is sealed, a consent proved, a falsified database found, and a person erased."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import typer
 from rich.text import Text
@@ -16,14 +15,17 @@ from rich.text import Text
 from consent_ledger.cli.installation import Installation, installed
 from consent_ledger.cli.post import Post
 from consent_ledger.cli.register import load_all, shipped
-from consent_ledger.cli.story import Cast, Said, gave, objected, withdrew
+from consent_ledger.cli.story import Cast, Said, asked_erasure, erased, gave, objected, withdrew
 from consent_ledger.cli.telling import Teller, directory
 from consent_ledger.cli.terminal import NO, fail, out, run, say_json, table, yes_no
 from consent_ledger.cli.verify import audited, public_key
-from consent_ledger.runtime.postgres import connect
+from consent_ledger.cli.watch import Asked, watching
+from consent_ledger.runtime.keys import KeyFile
+from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.supervise import until_told
-from consent_ledger.store import log, proofs
+from consent_ledger.store import erasure, keys, log, proofs
+from consent_ledger.store.falsify import Falsification, Left, falsified, left, superuser
 from consent_ledger.verifier.audit import Report
 from consent_ledger.verifier.note import VerifierKey
 from consent_ledger.verifier.proof import check_proof
@@ -54,6 +56,17 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
 
 
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """What there was of the consent of a person who was erased, and what is left of it."""
+
+    event_id: UUID
+    before: Left
+    after: Left
+    answer: str
+    proof_holds: bool
+    as_sealed: bool
+
+
 class AuditStory(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that happened."""
 
@@ -64,8 +77,8 @@ class AuditStory(msgspec.Struct, frozen=True, kw_only=True):
     verifier_key: str
     proved: Proved
     edits: list[Edit]
-    proof_holds: bool
     whole_again: bool
+    erased: Erased
 
 
 class _Place(NamedTuple):
@@ -73,17 +86,11 @@ class _Place(NamedTuple):
     position: int
 
 
-# In the words of somebody who may do everything in the database, and does it so that the database agrees with itself.
-_FALSIFIED: Final = {
-    "a consent dated back by a year": (
-        "consent-given",
-        "UPDATE consent.ledger SET occurred_at = occurred_at - interval '1 year' WHERE shard = $1 AND pos = $2",
-    ),
-    "a refusal deleted": ("consent-withdrawn", "DELETE FROM consent.ledger WHERE shard = $1 AND pos = $2"),
-    "an objection turned into a consent": (
-        "objection-raised",
-        "UPDATE consent.ledger SET type = 'consent-given' WHERE shard = $1 AND pos = $2",
-    ),
+# What somebody does who may do everything in the database.
+_FALSIFIED: Final[dict[str, tuple[str, Falsification]]] = {
+    "a consent dated back by a year": ("consent-given", "date_back"),
+    "a refusal deleted": ("consent-withdrawn", "delete"),
+    "an objection turned into a consent": ("objection-raised", "allow"),
 }
 
 
@@ -128,15 +135,16 @@ async def _play(home: Path, teller: Teller) -> AuditStory:
         proven = check_proof(proof, VerifierKey.parse(key))
         teller.done("one consent is proved, by a file and a public key", "falsifying the database")
         edits = [await _falsify(settings, history, what) for what in _FALSIFIED]
-        teller.done(f"{len(edits)} falsifications were made, and looked for", "stopping")
         whole = (await audited(settings, VerifierKey.parse(key))).finding is None
-        holds = _holds(proof, key)
+        teller.done(f"{len(edits)} falsifications were made, looked for, and undone", "erasing a person")
+        gone = await _erase(stack, installation, history)
+        teller.done("a person was erased", "stopping")
         return AuditStory(
-            ok=all(edit.ok for edit in edits) and whole and holds,
+            ok=all(edit.ok for edit in edits) and whole and _is_erased(gone),
             seconds=round(time.perf_counter() - began, 1),
             recorded=_counted(history), size=report.size, verifier_key=key,
             proved=Proved(event_id=consent.id, index=proven.leaf_index, size=proven.checkpoint.size, bytes=len(proof)),
-            edits=edits, proof_holds=holds, whole_again=whole,
+            edits=edits, whole_again=whole, erased=gone,
         )  # fmt: skip
 
 
@@ -183,7 +191,7 @@ async def _proof(settings: Settings, event_id: UUID) -> bytes:
     return found
 
 
-async def _place(connection: "asyncpg.Connection[asyncpg.Record]", event_id: UUID) -> _Place:
+async def _place(connection: Connection, event_id: UUID) -> _Place:
     place = await log.place_of(connection, event_id)
     if place is None:
         fail("an event that was acknowledged is no entry", NO)
@@ -192,34 +200,67 @@ async def _place(connection: "asyncpg.Connection[asyncpg.Record]", event_id: UUI
 
 async def _falsify(settings: Settings, history: Sequence[Said], what: str) -> Edit:
     """Falsify one entry as the superuser, have the ledger checked, and undo it."""
-    kind, statement = _FALSIFIED[what]
+    kind, done = _FALSIFIED[what]
     event = next(one for one in history if one.kind == kind)
-    async with _superuser(settings) as superuser:
-        place = await _place(superuser, event.id)
-        await superuser.execute(
-            "CREATE TEMPORARY TABLE kept AS SELECT * FROM consent.ledger WHERE shard = $1 AND pos = $2", *place
-        )
-        await superuser.execute(statement, *place)
-        try:
+    async with superuser(settings.dsn) as connection:
+        place = await _place(connection, event.id)
+        async with falsified(connection, done, *place):
             finding = (await audited(settings, VerifierKey.parse(await public_key(settings)))).finding
-        finally:
-            await superuser.execute("DELETE FROM consent.ledger WHERE shard = $1 AND pos = $2", *place)
-            await superuser.execute("INSERT INTO consent.ledger SELECT * FROM kept")
     return Edit(
         what=what, shard=place.shard, position=place.position, found=str(finding or "nothing"),
         ok=finding is not None and (finding.shard, finding.position) == place,
     )  # fmt: skip
 
 
-@asynccontextmanager
-async def _superuser(settings: Settings) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """Connect as somebody whom neither rights nor triggers stop."""
-    options = {"search_path": "consent", "session_replication_role": "replica"}
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(settings.dsn, server_settings=options)
+async def _erase(stack: AsyncExitStack, installation: Installation, history: Sequence[Said]) -> Erased:
+    """Erase the first person who had withdrawn, and look at what is left of the consent."""
+    settings = installation.settings
+    person = next(one.asked for one in history if one.kind == "consent-withdrawn")
+    consent = next(one for one in history if one.kind == "consent-given" and one.asked == person)
+    watcher = await stack.enter_async_context(watching(settings, await _controller_keys(settings)))
+    key, proof = await public_key(settings), await _proof(settings, consent.id)
+    async with superuser(settings.dsn) as connection:
+        place = await _place(connection, consent.id)
+        before = await left(connection, *place)
+        order = await _order(settings, person)
+        await _sealed(settings, [order])
+        async with asyncio.timeout(_SEALED_SECONDS):
+            while not await erasure.is_done(connection, await _place(connection, order.id), person.controller):
+                await asyncio.sleep(_ASK_SECONDS)
+        after = await left(connection, *place)
+    report = await audited(settings, VerifierKey.parse(key))
+    seen = await watcher.until(person, allow=False, timeout_seconds=_SEALED_SECONDS)
+    return Erased(
+        event_id=consent.id, before=before, after=after, answer=f"no, {seen.reason}", proof_holds=_holds(proof, key),
+        as_sealed=report.finding is None,
+    )  # fmt: skip
+
+
+async def _controller_keys(settings: Settings) -> dict[str, keys.ControllerKey]:
+    connection = await connect(settings.dsn, "consent_operator")
     try:
-        yield connection
+        return await keys.controller_keys(connection, KeyFile(settings.key_file))
     finally:
         await connection.close()
+
+
+async def _order(settings: Settings, person: Asked) -> Said:
+    """Publish the person's request for erasure, and the order to carry it out."""
+    post = Post(settings)
+    try:
+        request = asked_erasure(person)
+        await post.send(request)
+        order = erased(person, request)
+        await post.send(order)
+    finally:
+        await post.close()
+    return order
+
+
+def _is_erased(found: Erased) -> bool:
+    """Whether the entry and its proof are left, and nothing by which anybody finds or reads the person."""
+    gone = (found.after.personal_parts, found.after.keys) == (0, 0) and found.before.personal_parts > 0
+    return gone and found.after.entries == 1 and found.proof_holds and found.as_sealed
 
 
 def _holds(proof: bytes, key: str) -> bool:
@@ -251,6 +292,16 @@ def _say(story: AuditStory) -> None:
     out.print(
         table("Done to the database by its superuser, and undone", "what", "where", "the verifier says", "", rows=rows)
     )
-    held = "the proof made before holds all the while" if story.proof_holds else "THE PROOF DOES NOT HOLD"
     whole = "the ledger is as it was sealed again" if story.whole_again else "THE LEDGER IS NOT AS IT WAS SEALED"
-    out.print(Text(f"\nAfterwards {whole}, and {held}: {story.seconds:.0f} s.", style="bold"))
+    out.print(f"Afterwards {whole}.\n")
+    erased = story.erased
+    counts = list(zip(("entry in the ledger", "encrypted personal parts", "keys that open them", "rows to find it by"),
+                      erased.before, erased.after, strict=True))  # fmt: skip
+    out.print(table("A person is erased: what was and is left of the consent", "", "before", "after", rows=counts,
+                    right=(1, 2)))  # fmt: skip
+    out.print(Text.assemble("the proof made before holds: ", yes_no(yes=erased.proof_holds),
+                            "; the log is as it was sealed: ", yes_no(yes=erased.as_sealed),
+                            f"; the suppressions topic says: {erased.answer}"))  # fmt: skip
+    out.print(
+        Text(f"\n{'All of it held' if story.ok else 'Something did not hold'}: {story.seconds:.0f} s.", style="bold")
+    )

@@ -174,7 +174,9 @@ def _claims(controller: str, done: store.CarriedOut) -> dict[str, Any]:
 
 async def _proof(at: Desk, place: Place) -> str:
     what = "the event is in no checkpoint yet: look at the sealer, then ask again with --certify"
-    return (await _until(lambda: proofs.proof(at.operator, *place), what)).decode()
+    return (
+        await _until(lambda: proofs.proof(at.operator, *place, cosigned=at.settings.witness_quorum > 0), what)
+    ).decode()
 
 
 async def _until(question: Callable[[], Awaitable[T | None]], otherwise: str) -> T:

@@ -91,6 +91,12 @@ def asked_erasure(person: Asked) -> Said:
     return _say("erasure-requested", f"web:{person.controller}", person, None, data)
 
 
+def erased(person: Asked, request: Said) -> Said:
+    """The company erases what the person asked it to."""
+    data = {"controllers": [person.controller], "subject": _subject(person), "request_id": str(request.id)}
+    return _say("erasure-executed", f"staff:{person.controller}", person, None, data)
+
+
 def garbled(person: Asked) -> Said:
     """A withdrawal whose sender got the time wrong: no event, but a person who does not want to be written to."""
     said = withdrew(person)

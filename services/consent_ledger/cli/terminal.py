@@ -15,6 +15,7 @@ from rich.text import Text
 
 from consent_ledger.runtime.keys import KeyUnavailableError
 from consent_ledger.runtime.local import LocalServerError
+from consent_ledger.runtime.objects import ObjectsError
 from consent_ledger.runtime.settings import MissingSettingError
 from consent_ledger.runtime.supervise import ServiceError
 from consent_ledger.runtime.topics import PartitionsError
@@ -85,7 +86,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except MissingSettingError as error:
         fail(f"{error}, and no `consent up` runs here: start it, say where with --data, or set it")
-    except (LocalServerError, ServiceError, KeyUnavailableError, PartitionsError) as error:
+    except (LocalServerError, ServiceError, KeyUnavailableError, ObjectsError, PartitionsError) as error:
         fail(str(error))
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.InvalidParameterValueError):
         fail("the database has no ledger of this version: run `consent migrate`")

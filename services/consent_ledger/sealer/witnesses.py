@@ -47,7 +47,12 @@ class Witness:
         self.key = VerifierKey.parse(key)
         if not self.key.is_witness:
             raise ProofError("CONSENT_WITNESSES has a key that is no witness's")
-        self._url = f"{url.rstrip('/')}/add-checkpoint"
+        try:
+            self._url = httpx.URL(f"{url.rstrip('/')}/add-checkpoint")
+        except httpx.InvalidURL:
+            self._url = httpx.URL()
+        if self._url.scheme not in {"http", "https"}:
+            raise ProofError(f"CONSENT_WITNESSES has no URL for {self.key.name}")
         self._seen = 0
         self._rests_until = 0.0
 
