@@ -1,8 +1,6 @@
 """`consent connector` from Kafka to listmonk: a refusal on the topic stops a list and is acknowledged.
 
-Seen to fail: no report under the consumer's name; a dry run that reports, keeps a place or calls; a tool's own refusal
-not published; a file with a wrong table taken; a secret shown; redelivery that nobody hears of; parked items that leave
-the exit status at 0.
+The parts have their own tests, with what was seen to fail there.
 """
 
 import asyncio

@@ -3,13 +3,12 @@
 Against a stand-in of listmonk, with a view made of records as the relay writes them.
 
 Seen to fail:
-- a refusal that stops every list; one of all marketing that stops only the first; anybody subscribed again;
-- the record that has changed believed instead of the view now; a contact entered after the refusal never looked for;
-- acknowledged before the first sweep, or before the new contacts are known;
+- a refusal that stops every list; the record that has changed believed instead of the view now;
+- a contact entered after the refusal never looked for; acknowledged before the first sweep;
 - the connector's own stops told as the person's word, also when it died between memory and call;
 - somebody's second no forgotten, because the first was told; the same told at each sweep; the tool's date left out;
-- bounces and complaints told as refusals; a no for want of knowledge obeyed; a dry run that calls;
-- a stop believed that listmonk did not make; addresses in the connector's files.
+- bounces and complaints told as refusals; a no for want of knowledge obeyed;
+- a stop believed that listmonk did not make; contacts that are gone kept for ever.
 """
 
 import asyncio

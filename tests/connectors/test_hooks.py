@@ -1,10 +1,10 @@
 """What a tool calls comes back as an event at once, and what only mirrors the connector's own doing as nothing.
 
 Seen to fail:
-- a signature not looked at, or of another body, time or key; a call without one taken; a large body read to its end;
-- a call believed instead of looked up; the contact not looked at before the next sweep; a call that is not understood
-  passed over; the connector's own stop told as the person's word; a person's own entry behind ours overlooked;
-- listened to where everybody can call; a port taken by a reconciliation beside the connector that runs.
+- a signature not looked at, or of another body or time; a password not looked at; a large body read to its end;
+- the contact not looked at before the next sweep; a call that is not understood passed over;
+- a no on which both sides agree told when the ledger says yes again; a person's own entry behind ours overlooked;
+- listened to where everybody can call.
 """
 
 import base64

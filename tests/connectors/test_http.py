@@ -1,7 +1,7 @@
 """A tool is called at its own pace, and what it answers is sorted by what can be done about it.
 
-Seen to fail: a status of each sort taken for another; `Retry-After` passed over, as seconds and as a date; the rate not
-kept; a redirect followed, which takes credentials along; a dry run that calls; what was answered quoted in an error.
+Seen to fail: a status of one sort taken for another; a date of `Retry-After` passed over; the rate not kept; a dry run
+that calls; what was answered quoted in an error.
 """
 
 import time

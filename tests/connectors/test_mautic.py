@@ -3,10 +3,7 @@
 The contract is asked of the stand-in always, and of a real server where CONSENT_TEST_MAUTIC_URL,
 CONSENT_TEST_MAUTIC_USER and CONSENT_TEST_MAUTIC_PASSWORD name one; contacts made there are deleted.
 
-Seen to fail:
-- one reason for everything; a bounce told as a refusal; a reason of Mautic written over by ours;
-- a no to one channel that closes the other; what is no address left as it is; an entry taken away;
-- the second page left out; an empty page that is a list not understood; a contact that is gone parked.
+Seen to fail: one reason for everything; a bounce taken for something else; a reason of Mautic told as a refusal.
 """
 
 import os

@@ -1,9 +1,7 @@
 """A connector reads every record of a topic in order, and after a stop from its own place.
 
-Seen to fail:
-- the place taken before the records; a restart from the end, or always from the beginning;
-- records of a transaction that has not ended given out; deleted records passed over in silence;
-- a watermark given out as an item, or its instant left out of the places; a topic made by asking for it.
+Seen to fail: a restart from the beginning; records of a transaction that has not ended given out; deleted records
+passed over in silence; a watermark given out as an item.
 """
 
 import asyncio

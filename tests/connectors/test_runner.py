@@ -1,11 +1,11 @@
 """Whatever a tool does, what must arrive is applied or parked before the place moves, and nobody believes otherwise.
 
 Seen to fail:
-- the place moved before the call; the place kept apart from what was parked; a place that a part of a step moves;
-- a tool that is away given up; one that fails asked for ever; no pause; an earlier return than it asked for;
-- everything parked with the one that cannot be; a parked item forgotten, or parked twice under one key;
+- the place moved before the call; one that fails asked for ever; a tool that is away given up;
+- an earlier return than it asked for; everything parked with the one that cannot be;
 - a parked refusal acknowledged; every partition held for one; a partition held for what is no refusal;
-- redelivery that asks nobody, or leaves what it delivered parked; two processes at once; a dry run that is kept.
+- redelivery that asks nobody, or everybody, or leaves what it delivered parked or asked for; two processes at once;
+- a dry run that is kept.
 """
 
 import os
