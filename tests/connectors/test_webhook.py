@@ -95,7 +95,7 @@ async def test_what_fails_for_a_day_is_parked_and_can_be_sent_by_hand(state: Sta
 
 
 async def test_an_endpoint_that_is_away_is_left_alone_and_nothing_goes_past(state: State) -> None:
-    clock = Passing(1.0)
+    clock = Passing(0.1)
     endpoint = Endpoint(failing(AwayError("status 503"), "a", times=6), clock)
     await run(state, endpoint, clock, [item("a"), item("b"), item("c")])
 

@@ -12,6 +12,7 @@ from consent_ledger.cli import webhook
 from consent_ledger.cli.terminal import NO, UNAVAILABLE, USAGE, AsJson, fail, out, say_json, table
 from consent_ledger.connectors import kinds, running
 from consent_ledger.connectors.kinds import AnyKind, File
+from consent_ledger.connectors.outcome import AwayError, RefusedError
 from consent_ledger.connectors.running import Report
 from consent_ledger.connectors.settings import BadConfigurationError
 from consent_ledger.connectors.state import BusyError, State
@@ -180,6 +181,8 @@ def _done(work: Coroutine[Any, Any, Report]) -> Report | None:
         fail(str(error), UNAVAILABLE)
     except BadConfigurationError as error:
         fail(str(error), USAGE)
+    except (AwayError, RefusedError) as error:
+        fail(str(error), UNAVAILABLE)
     except OSError as error:
         fail(f"{error.filename or 'connector'}: {error.strerror or error}", USAGE)
     return kept[0] if kept else None

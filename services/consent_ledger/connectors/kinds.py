@@ -5,13 +5,14 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from consent_ledger.connectors.files.settings import FilesTable
 from consent_ledger.connectors.listmonk import Listmonk
 from consent_ledger.connectors.mautic import Mautic
 from consent_ledger.connectors.settings import Process, read
 from consent_ledger.connectors.webhook.settings import WebhookTable
 from consent_ledger.domain.acks import NAME
 
-AnyKind = Listmonk | Mautic | WebhookTable
+AnyKind = Listmonk | Mautic | WebhookTable | FilesTable
 """A new kind is named here."""
 
 Consumer = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z")]
