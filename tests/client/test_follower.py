@@ -2,10 +2,12 @@
 
 Seen to fail: rows of a generation before kept after copying anew, or taken for newer ones; a topic made anew that has
 grown past the copy not told from the old one; a watermark that falls passed over; the copy complete before all
-partitions are; damage passed over; records from strangers passed over.
+partitions are; damage passed over; records from strangers passed over; the number of a lock closed that is another
+file's.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -42,6 +44,28 @@ async def turns(view: SuppressionView, reason: str, value: str = AN) -> None:
         return asked(view, value)[1] == reason
 
     await until(has_turned)
+
+
+async def test_a_view_that_has_stopped_closes_nothing_of_a_child_that_is_forked_later(
+    topic: Topic, tmp_path: Path
+) -> None:
+    await topic.publish(purposes(), address(AN, YES))
+    view = SuppressionView(tmp_path, [KEY], topic.kafka, topic=topic.name, clock=Clock())
+    async with view:
+        await topic.publish_everywhere([watermark()])
+        await view.ready(20)
+        number = view._lock
+    assert number is not None
+    # The number is another file's by now.
+    with (tmp_path / "other").open("wb") as other:
+        os.dup2(other.fileno(), number)
+        view._pid = 0
+
+        view.copy()
+
+        assert os.fstat(number) == os.fstat(other.fileno())
+    os.close(number)
+    view.close()
 
 
 async def test_a_view_copies_the_topic_and_follows_it(topic: Topic, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ reason; a socket that Postfix may not connect to.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ from connectors.conftest import AN, BO
 from connectors.gated import NEWS, STREAM, configured
 from consent_ledger.client import Decision, LocalView
 from consent_ledger.client.copy import Copy
-from consent_ledger.connectors.postfix.answers import FAILED, NOT_AT_RCPT, action
+from consent_ledger.client.local import _PASSING
+from consent_ledger.connectors.postfix.answers import FAILED, JUDGED, NOT_AT_RCPT, action
 from consent_ledger.connectors.postfix.policy import PolicyProtocol
 from consent_ledger.connectors.postfix.server import listening
 from consent_ledger.connectors.postfix.settings import Configuration
@@ -240,3 +242,15 @@ async def _connected(
 
 def _cut(requests: bytes, size: int) -> Sequence[bytes]:
     return [requests[place : place + size] for place in range(0, len(requests), size)]
+
+
+def test_alerts_are_about_the_metric_of_the_gate_and_reasons_it_can_give() -> None:
+    rules = (Path(__file__).parents[2] / "deploy" / "alerts" / "postfix.yml").read_text(encoding="utf-8")
+
+    named = set(re.findall(r"\bconsent_[a-z_]+", rules))
+    reasons = {one for some in re.findall(r'reason=~"([A-Z_|]+)"', rules) for one in some.split("|")}
+
+    # A counter is named without its suffix.
+    assert named == {f"{name}_total" for name in {metric.name for metric in JUDGED.collect()}}
+    assert reasons == {"STALE", "UNAVAILABLE", "REGISTER_CHANGED", "WRONG_KEY", "UNKNOWN_CONTROLLER", "UNKNOWN_PURPOSE"}
+    assert reasons <= {*RULES, *_PASSING}

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -13,20 +13,20 @@ from uuid import uuid4
 from aiokafka import ConsumerRecord, TopicPartition
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from faststream.kafka import TopicPartition as Assigned
 from faststream.kafka.message import KafkaMessage
 from prometheus_client import Counter, Gauge, Histogram
 
 from consent_ledger.recorder import schedule
 from consent_ledger.recorder.consumer import ShardConsumer
 from consent_ledger.recorder.inspect import Inspector, TopicLostError, record_digest
+from consent_ledger.recorder.membership import Membership
 from consent_ledger.recorder.prepare import Preparer
 from consent_ledger.runtime import topics
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.runtime.shards import CONTROL_SHARD, parse_shards, partition_of_shard
+from consent_ledger.runtime.shards import CONTROL_SHARD, partition_of_shard
 from consent_ledger.store import ledger
 from consent_ledger.store.ledger import Batch, Draft, LastRecord, Quarantined
 
@@ -72,10 +72,9 @@ class Recorder:
         self._clock = clock
         self._preparer = Preparer(keks, production=settings.production)
         self._lease = timedelta(seconds=settings.lease_seconds)
-        self._wanted = {
-            partition_of_shard(settings.topic_prefix, shard): shard
-            for shard in parse_shards(settings.shards, settings.partitions)
-        }
+        self._membership = Membership(settings, self._leave)
+        # Shards that are to be given up, so that another need not wait for the lease.
+        self._left: set[int] = set()
         self._owned: dict[TopicPartition, _Shard] = {}
         self._connection: Connection | None = None
         self._inspector = Inspector(settings.kafka())
@@ -93,8 +92,10 @@ class Recorder:
         await self._require_topics()
         self._failed = asyncio.get_running_loop().create_future()
         broker = KafkaBroker(consumer_only=True, apply_types=False, logger=None)
+        subscribed, options = self._membership.subscription()
         subscriber = broker.subscriber(
-            partitions=[Assigned(partition.topic, partition.partition) for partition in self._wanted],
+            *subscribed,
+            **options,
             batch=True,
             max_records=self._settings.batch_max,
             batch_timeout_ms=1,
@@ -113,7 +114,7 @@ class Recorder:
         scheduling = asyncio.create_task(schedule.keep(self._settings, self._clock))
         try:
             await broker.start()
-            log.info("recorder started", extra={"owner": self._owner, "shards": sorted(self._wanted.values())})
+            log.info("recorder started", extra={"owner": self._owner, "assignment": self._settings.assignment})
             await self._failed
         finally:
             scheduling.cancel()
@@ -145,6 +146,8 @@ class Recorder:
             consumer.out_of_range.clear()
             await self._maintain(consumer)
             for partition, shard in list(self._owned.items()):
+                if self._owned.get(partition) is not shard:
+                    continue
                 position = await consumer.position(partition)
                 if shard.read_again or consumer.handed_out.get(partition, 0) > shard.next_offset:
                     shard.read_again = False
@@ -162,9 +165,13 @@ class Recorder:
     async def _maintain(self, consumer: ShardConsumer) -> None:
         now = asyncio.get_running_loop().time()
         connected = self._connection is not None and not self._connection.is_closed()
-        if connected and now - self._maintained_at < self._settings.lease_seconds / 4:
+        hurries = self._membership.hurries and self._membership.wanted.keys() - self._owned.keys()
+        if connected and not hurries and now - self._maintained_at < self._settings.lease_seconds / 4:
             return
         connection = await self._connected()
+        if left := self._left - set(self._membership.wanted.values()):
+            self._left -= left
+            await ledger.release(connection, self._owner, left)
         if self._owned:
             epochs = await ledger.renew(
                 connection, [shard.shard for shard in self._owned.values()], self._owner, self._lease
@@ -172,19 +179,24 @@ class Recorder:
             for partition, shard in list(self._owned.items()):
                 if epochs.get(shard.shard) != shard.epoch:
                     self._drop(partition)
-        for partition in self._wanted.keys() - self._owned.keys():
+        for partition in self._membership.wanted.keys() - self._owned.keys():
             await self._claim(connection, consumer, partition)
         SHARDS_OWNED.set(len(self._owned))
         self._maintained_at = now
 
     async def _claim(self, connection: Connection, consumer: ShardConsumer, partition: TopicPartition) -> None:
-        shard = self._wanted[partition]
+        shard = self._membership.wanted.get(partition)
+        if shard is None:
+            return
         first = await self._inspector.first_offset(partition)
         await ledger.add_shard(connection, shard, partition.topic, partition.partition, first)
         claim = await ledger.claim(connection, shard, self._owner, self._lease)
         if claim is None:
             return
         await self._inspector.verify(partition, claim)
+        if partition not in self._membership.wanted:
+            self._left.add(shard)
+            return
         consumer.seek(partition, claim.next_offset)
         self._owned[partition] = _Shard(shard, claim.epoch, claim.next_offset)
         log.info("shard claimed", extra={"shard": shard, "epoch": claim.epoch, "next_offset": claim.next_offset})
@@ -207,6 +219,11 @@ class Recorder:
         shard = self._owned.pop(partition)
         self._maintained_at = float("-inf")
         log.warning("shard lost", extra={"shard": shard.shard, "epoch": shard.epoch})
+
+    def _leave(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop reading partitions at once, and give up their shards before the next poll."""
+        self._left |= {shard.shard for one in partitions if (shard := self._owned.pop(one, None)) is not None}
+        self._maintained_at = float("-inf")
 
     async def _drop_connection(self) -> None:
         """Forget everything that rested on a connection; the next claim tells what was committed."""

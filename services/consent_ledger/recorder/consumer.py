@@ -51,7 +51,8 @@ class ShardConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         except (KafkaError, UnicodeDecodeError) as error:
             # By then it has taken records of other partitions, which nobody will ever see, and moved their positions.
             for partition, position in positions.items():
-                super().seek(partition, position)
+                if partition in self.assignment():
+                    super().seek(partition, position)
             if isinstance(error, OffsetOutOfRangeError):
                 self.out_of_range.update(*error.args)
                 return {}
@@ -69,6 +70,7 @@ class ShardConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def _get_leniently(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, list[ConsumerRecord]]:
         pages = {partition: await read_leniently(self, partition, start) for partition, start in positions.items()}
         # Only now, because of a page that cannot be had nothing is handed out.
+        pages = {partition: page for partition, page in pages.items() if partition in self.assignment()}
         for partition, (_, position) in pages.items():
             super().seek(partition, position)
         return {partition: records for partition, (records, _) in pages.items() if records}

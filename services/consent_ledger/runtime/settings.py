@@ -38,6 +38,9 @@ class Settings(BaseSettings):
         default=False, description="a register must say for every purpose how long its data are kept"
     )
     instance: str = Field(default_factory=socket.gethostname, description="name of this process in leases and metrics")
+    assignment: Literal["static", "group"] = Field(
+        "static", description="who says which shards a recorder owns: `shards`, or Kafka's consumer group"
+    )
     shards: str = Field("all", description="shards this recorder may own: all, or numbers like 0,1,4-8")
     lease_seconds: float = Field(10.0, gt=0.5, le=300, description="how long a silent owner keeps shards, view, topic")
     batch_max: int = Field(1000, ge=1, le=2000, description="records per append")

@@ -4,7 +4,7 @@ What makes it safe is the head row of the shard, locked to the commit: an append
 still its own and the batch begins at the very offset that comes next (compare-and-set).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -170,9 +170,9 @@ async def renew(connection: Connection, shards: list[int], owner: str, lease: ti
     return {row["shard"]: row["epoch"] for row in rows}
 
 
-async def release(connection: Connection, owner: str) -> None:
-    """Give up all shards of an owner that ends in good order, so that another need not wait for the lease."""
-    await connection.execute(_SQL["release"], owner)
+async def release(connection: Connection, owner: str, shards: Collection[int] | None = None) -> None:
+    """Give up all shards of an owner, or some, in good order, so that another need not wait for the lease."""
+    await connection.execute(_SQL["release"], owner, None if shards is None else list(shards))
 
 
 async def append(connection: Connection, batch: Batch, clock: Clock, lease: timedelta) -> datetime:

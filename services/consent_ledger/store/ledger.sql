@@ -23,7 +23,7 @@ UPDATE shard_head SET lease_until = clock_timestamp() + $3::interval
 RETURNING shard, epoch;
 
 -- name: release
-UPDATE shard_head SET lease_until = '-infinity' WHERE owner = $1;
+UPDATE shard_head SET lease_until = '-infinity' WHERE owner = $1 AND ($2::int[] IS NULL OR shard = ANY($2));
 
 -- name: open
 -- Shards come sorted and are locked in that order. One that is missing in the answer is no longer the caller's.
