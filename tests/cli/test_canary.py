@@ -2,8 +2,6 @@
 
 In the tables, in a dump and decrypted with every key there is, on the topics out, in the logs, in what is exported and
 in a tool's copy. On the topic `events` it stays in clear until its time is over, a week later.
-
-Seen to fail: <FILL>
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""`consent erase` on a running installation, from the request to a certificate that `consent verify` checks.
-
-Seen to fail: <FILL>
-"""
+"""`consent erase` on a running installation, from the request to a certificate that `consent verify` checks."""
 
 import json
 import time

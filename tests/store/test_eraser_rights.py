@@ -1,6 +1,6 @@
 """The role that destroys may destroy what an executed erasure is about, and nothing else.
 
-Seen to fail: <FILL>
+Seen to fail: an erasure that lets go what is about somebody else; one of an earlier transaction that still lets go.
 """
 
 import hashlib

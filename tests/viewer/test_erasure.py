@@ -1,6 +1,8 @@
 """An executed erasure on real servers: what is destroyed, what stays, and that nobody comes back.
 
-Seen to fail: <FILL>
+Seen to fail: erasures not noted when they are folded, or not again when a hold is lifted; what is kept left under a
+destroyed key, also in entries that are not folded yet; an append under a destroyed key let through; keys that recorders
+remember not dropped; late events not recognised; linked identifiers not bound in the ledger.
 """
 
 import asyncio

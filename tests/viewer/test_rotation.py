@@ -1,6 +1,7 @@
 """A new key-encryption key takes over while services run, and old backups lose the keys of whoever was erased.
 
-Seen to fail: <FILL>
+Seen to fail: the old key left in the file; retired keys still taken for new ones; what was read a moment ago not opened
+any more.
 """
 
 import asyncio
