@@ -1,6 +1,9 @@
 """An export is what was sealed, it grows, and whatever is done to it is found and named, without any database.
 
-Seen to fail: (see below)
+Seen to fail: files that the manifest does not name passed over, digests of files not compared, the root not compared,
+the stored hash or the one kept beside not compared, gaps between segments and missing files passed over; the edge of a
+range believed, older checkpoints not asked; a ledger exported that does not give the root; what a run has left kept;
+another history gone on with.
 """
 
 import json
