@@ -1,7 +1,4 @@
-"""Proofs of exports: what is not sealed yet is waited for, and said when that takes too long.
-
-Seen to fail: an entry that no checkpoint holds taken for sealed; proofs of one document in different checkpoints.
-"""
+"""Proofs of exports: what is not sealed yet is waited for, and said when that takes too long."""
 
 import asyncio
 from collections.abc import AsyncIterator
