@@ -1,4 +1,7 @@
-"""Proofs of exports: what is not sealed yet is waited for, and said when that takes too long."""
+"""Proofs of exports: what is not sealed yet is waited for, and said when that takes too long.
+
+Seen to fail: an entry that no checkpoint holds taken for sealed.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
