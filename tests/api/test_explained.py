@@ -1,8 +1,7 @@
 """Answers over HTTP that say why, and what would change them.
 
 Seen to fail: an address that is none, or a service that is behind, explained by what is on record; more than a hundred
-answers explained; the other identifiers of the person named; an explanation given before its look was recorded, without
-a reason, or for nobody of whom anything is shown.
+answers explained; the other identifiers of the person named; an explanation given whose look is not recorded.
 """
 
 import json

@@ -1,8 +1,4 @@
-"""Proof of a consent: what was said, which text was shown, what came later, and that the log has it.
-
-Seen to fail: the confirmation of another consent taken for this one's; the register of today instead of that of the
-recording; the newest text instead of the one that was shown; a withdrawal left out.
-"""
+"""Proof of a consent: what was said, which text was shown, what came later, and that the log has it."""
 
 import base64
 import copy

@@ -1,8 +1,8 @@
 """Evidence packs: whole, the same bytes for the same contents, and none that was altered passes.
 
-Seen to fail: a changed file whose digest in the manifest was changed with it; a file added, or left out; a byte of the
-zip outside every file; the digest of the manifest not compared with the log's; an event told with another time than the
-log has; a subject who is not the one of the entry; a text under another hash.
+Seen to fail: the digest of the manifest not compared with the log's; a byte of the zip outside every file; a file that
+is not what the manifest says, one added, or left out; an event told with another time than the log has, or that is not
+proved; a subject who is not the one of the entry; personal fields under another commitment; a text under another hash.
 """
 
 import base64

@@ -1,8 +1,4 @@
-"""The read log: every way of showing a person leaves an entry, and the officer can list them.
-
-Seen to fail: a look at a record in quarantine that is no entry; one shown without its look on record; looks of others
-listed under an actor; looks outside the time asked for; an address in what the officer is handed.
-"""
+"""The read log: every way of showing a person leaves an entry, and the officer can list them."""
 
 import json
 import time

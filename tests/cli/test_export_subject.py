@@ -1,9 +1,4 @@
-"""What a person receives: JSON by its schema, and pages in four languages that say the same and let nothing through.
-
-Seen to fail: a text taken for HTML; a mark that turns the direction of reading let through; a message without its
-translation; pages in another language than asked; dates as computers write them; characters dropped from the PDF; an
-answer given before the requester showed who they are; an answer whose digest is not on record; a readable file for all.
-"""
+"""What a person receives: JSON by its schema, and pages in four languages that say the same and let nothing through."""
 
 import asyncio
 import hashlib

@@ -1,8 +1,4 @@
-"""Proof of suppression, with what a real consumer acknowledged, and the first check that was answered no.
-
-Seen to fail: a consumer that has acknowledged nothing told to have the refusal; one of another controller told; a check
-before the refusal, or one about another purpose, told as the first that it hit; a soft bounce told as a refusal.
-"""
+"""Proof of suppression, with what a real consumer acknowledged, and the first check that was answered no."""
 
 import time
 import uuid

@@ -1,6 +1,6 @@
 """Proofs of exports: what is not sealed yet is waited for, and said when that takes too long.
 
-Seen to fail: an entry that no checkpoint holds taken for sealed; proofs of one document in different checkpoints.
+Seen to fail: an entry that no checkpoint holds taken for sealed.
 """
 
 import asyncio

@@ -1,8 +1,4 @@
-"""Texts that subjects are shown: kept word for word, under one name for ever.
-
-Seen to fail: another text under a version that has one; a text changed on its way into the ledger or out of it; a text
-whose hash is not its own let in; a text for a controller that nobody registered.
-"""
+"""Texts that subjects are shown: kept word for word, under one name for ever."""
 
 import hashlib
 import json

@@ -1,6 +1,6 @@
 """Pages: every word in every language, the same bytes every time, and texts from outside that stay texts.
 
-Seen to fail: a label without its translation; a placeholder lost in one; a PDF that differs from run to run.
+Seen to fail: a label without its translation; a placeholder lost in one; a PDF without a date of its own.
 """
 
 import io

@@ -1,8 +1,7 @@
 """What a person is told of themselves, and what of others never.
 
-Seen to fail: an address of somebody else told; names of staff told, in any field; a shared address taken for one
-person's; another controller's purposes told; refusals and assessments in what the person provided; purposes on
-legitimate interest in it.
+Seen to fail: an address of somebody else told; names of staff told; a shared address taken for one person's; another
+controller's purposes told; purposes on legitimate interest in what the person provided.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Which text stands, and which one a consent was about.
 
 Seen to fail: a later text under the same version taken; a text of a source that does not serve the controller; one of
-another controller; the only text of a version taken for one in another language.
+another controller; the first text of a version taken for one in another language.
 """
 
 from datetime import UTC, datetime, timedelta
