@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -98,6 +98,8 @@ class Installation:
     clock: SettableClock
     superuser: Connection
     producer: AIOKafkaProducer
+    # A recorder's patched polls ask too, and a connection answers one question at a time.
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def recorder(self, **settings: Any) -> Recorder:
         """A recorder that has not been started; `settings` differ from the installation's."""
@@ -131,7 +133,8 @@ class Installation:
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         """Ask the database as its superuser."""
-        return list(await self.superuser.fetch(query, *values))
+        async with self.asking:
+            return list(await self.superuser.fetch(query, *values))
 
     @asynccontextmanager
     async def appends_held_up(self, *, shard: int = 1) -> AsyncIterator[None]:
