@@ -1,12 +1,11 @@
 """A list never leaves out a refusal that it says it knows, is whole or not there, and a missing file is noticed.
 
 Seen to fail:
-- an increment without what changed between its place and its judging, without what time has ended, or without what a
-  new register refuses; a removal left out; an address that came late; a number used twice with another content;
-- a list made of a stale view, or of half a topic; the later of two readers' instants; acknowledged before it is there;
-- the manifest before the file; a file begun anew after a kill; a place that is away given up; old files kept for ever;
-- an address kept in clear; somebody taken off because the contacts were cut short; a contact with nothing on record
-  left out where that is a no; a comparison that finds no difference, or takes what is under way for one.
+- an increment without what changed since the one before, or without what time has ended; a removal left out;
+- a list made of a stale view, or of half a topic; the later of two readers' instants; never acknowledged, or before it
+  is there; no checksum; another file of the same number after a kill; a place that is away given up; old files kept;
+- contacts that were learnt after their record left out; a gap that is not noticed; what is under way taken for a
+  difference.
 """
 
 import hashlib

@@ -1,8 +1,4 @@
-"""`consent connector` from Kafka to a folder: a list by two readers of one topic, reported as applied.
-
-Seen to fail: no report under the consumer's name; a list without a late address; a table without a controller's key
-taken; a dry run that leaves a file, or a spool, behind.
-"""
+"""`consent connector` from Kafka to a folder: a list by two readers of one topic, reported as applied."""
 
 import asyncio
 import json

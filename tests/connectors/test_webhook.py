@@ -1,10 +1,10 @@
 """An endpoint is told everything in order, only after it has proved itself, and what it does not take is not forgotten.
 
 Seen to fail:
-- a message that fails holding up others, or letting pass those behind it in its lane; an older one put over a newer;
-- given up before a day, after one attempt, or never; an endpoint that is away asked without a pause, or earlier than it
-  asked for; a waiting refusal acknowledged; "complete" said while something waits;
-- 410 passed over; a message forgotten between line and log; a dry run that sends; a comparison that adds nothing.
+- a message that fails letting pass those behind it in its lane; an older one put over a newer;
+- given up after a few attempts, or never; an endpoint that is away asked without a pause, or earlier than it asked for;
+  many failures taken one by one; a waiting refusal acknowledged; "complete" said while something waits;
+- 410 passed over; another address taken for proved; a delivery that is not logged.
 """
 
 import itertools
