@@ -5,7 +5,7 @@ set local search_path = consent;
 
 drop trigger keep_refusals on entry_subject;
 create trigger keep_refusals before delete on entry_subject
-    for each row execute function keep_refusals(
+    for each row when (current_user <> 'consent_eraser') execute function keep_refusals(
         'consent-given', 'consent-confirmed', 'relationship-started', 'relationship-ended', 'contact-recorded',
         'identifiers-linked', 'identifier-changed', 'identifier-verified', 'repermission-sent', 'objection-withdrawn'
     );
