@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from builders import confirmed, email, event, given, objected, withdrawn
+from builders import confirmed, email, erased, event, given, objected, withdrawn
 from consent_ledger.relay.app import Relay
 from consent_ledger.relay.reconcile import reconcile
 from consent_ledger.store import rebuild as store
@@ -98,6 +98,24 @@ _numbers = itertools.count()
 @pytest.fixture
 def address() -> Address:
     return lambda: f"rebuilt{next(_numbers)}@example.be"
+
+
+async def test_whoever_was_erased_stays_so(home: Installation, address: Address) -> None:
+    an, other, shared = address(), address(), address()
+    now = datetime.now(UTC)
+    said = [given(email(an), email(shared), time=now), given(email(other), time=now)]
+    await home.recorded(*[await home.publish(one) for one in said])
+    erasure = erased(email(an), time=datetime.now(UTC))
+    await home.recorded(await home.publish(erasure))
+    await home.carried_out(erasure)
+    await home.recorded(await home.publish(given(email(an), time=datetime.now(UTC))))
+    await folded(home)
+    before = [await reason(home, one) for one in (an, other, shared)]
+
+    report = await rebuilt(home, swap=True)
+
+    assert report.found == []
+    assert (before[1], [await reason(home, one) for one in (an, other, shared)]) == ("CONSENT", before)
 
 
 async def test_made_anew_nothing_differs(home: Installation, address: Address) -> None:

@@ -84,11 +84,6 @@ async def dossier_of(connection: Connection, hash_: bytes) -> StoredDossier | No
     return None if row is None else StoredDossier(*row)
 
 
-async def again(connection: Connection, hashes: Collection[bytes]) -> None:
-    """Have the erasures that name these addresses looked at again."""
-    await connection.execute(_SQL["again"], sorted(hashes))
-
-
 async def done(connection: Connection, hash_: bytes) -> None:
     """Note that nothing is left to destroy."""
     await connection.execute(_SQL["done"], hash_)

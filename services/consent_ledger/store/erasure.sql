@@ -10,9 +10,6 @@ SELECT count(*) FILTER (WHERE NOT held) AS open, count(*) FILTER (WHERE held) AS
 -- name: dossier_of
 SELECT d.id, d.controller, d.facts FROM ident i JOIN dossier d ON d.id = i.dossier WHERE i.hash = $1;
 
--- name: again
-INSERT INTO erasing (hash) SELECT * FROM unnest($1::bytea[]) ON CONFLICT (hash) DO UPDATE SET held = false;
-
 -- name: done
 DELETE FROM erasing WHERE hash = $1;
 
