@@ -124,7 +124,9 @@ async def test_what_rested_on_something_erased_is_not_guessed(api: Api, address:
     both = await told(api, after, value=an, at="2026-03-02T12:00:00Z")
     (item,) = (await api.ask(question(an), as_of=known)).json()["decisions"]
     explained = await api.client.post(
-        "/v1/decisions", params={"explain": "true"}, json={"questions": [question(an)], "as_of": known}
+        "/v1/decisions",
+        params={"explain": "true"},
+        json={"questions": [question(an)], "as_of": known, "reason": "complaint"},
     )
 
     assert (then, *happened, both) == ((False, "NOT_REPRODUCIBLE"),) * 3

@@ -197,6 +197,7 @@ async def test_the_openapi_document_describes_every_call(api: Api) -> None:
         "/v1/events",
         "/v1/decisions",
         "/v1/changes",
+        "/v1/confirmations",
         "/v1/subjects/lookup",
         "/v1/register",
         "/v1/requests",

@@ -292,7 +292,8 @@ _DETAILS: Final[dict[str, Callable[[Mapping[str, Any], int], dict[str, Any]]]] =
     "event-voided": lambda said, _: {"refers_to": _reference(said.get("voids"))},
 } | dict.fromkeys(
     (
-        "identity-requested", "identity-confirmed", "request-extended", "request-answered", "recipient-notified",
+        "request-received", "identity-requested", "identity-confirmed", "request-extended", "request-answered",
+        "recipient-notified",
     ),
     lambda said, _: {"refers_to": _reference(said.get("request_id"))},
 )  # fmt: skip

@@ -100,8 +100,13 @@ def person(
 
 
 def about(facts: Sequence[Fact], tokens: frozenset[Token]) -> list[Fact]:
-    """Give the facts that name one of the identifiers, and those that name none and refer to one of these."""
-    ids = {one.event_id for one in facts if not tokens.isdisjoint(one.tokens)}
+    """Give the facts that name one of the identifiers, and those that name none and refer to one of these.
+
+    The steps of a request refer to the name that it was received under, which no event need have.
+    """
+    naming = [one for one in facts if not tokens.isdisjoint(one.tokens)]
+    ids = {one.event_id for one in naming}
+    ids |= {one.refers_to for one in naming if one.type == "request-received" and one.refers_to is not None}
     pending = [one for one in facts if not one.identifiers and one.refers_to is not None]
     while found := {one.event_id for one in pending if one.refers_to in ids} - ids:
         ids |= found

@@ -124,12 +124,6 @@ async def looks(connection: Connection, hashes: Collection[bytes], erasure: Plac
     return tuple([(row["shard"], row["pos"]) for row in rows if row["before"] is before] for before in (True, False))  # type: ignore[return-value]
 
 
-async def steps(connection: Connection, places: Collection[Place], erasure: Place) -> list[Place]:
-    """Return where steps up to the erasure stand of the requests that were received at these places."""
-    rows = await connection.fetch(_SQL["steps"], *_columns(places), *erasure)
-    return [(row["shard"], row["pos"]) for row in rows]
-
-
 async def keys_of(
     connection: Connection, controller: str, anchors: Collection[bytes], persons: Collection[UUID]
 ) -> list[WrappedKey]:

@@ -44,15 +44,6 @@ SELECT l.shard, l.pos, least(l.occurred_at, l.recorded_at) <= (
   FROM entry_subject s JOIN ledger l ON l.shard = s.shard AND l.pos = s.pos
  WHERE s.hash = ANY($1::bytea[]) AND s.role = 'viewed';
 
--- name: steps
--- Steps of requests that name the request by an id of its own wait for it for ever, and are found by it.
-SELECT w.shard, w.pos FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos)
-  JOIN ledger l ON l.shard = r.shard AND l.pos = r.pos AND l.type = 'request-received'
-  JOIN waiting w ON w.ref_id::text = request_of(l.body)
-  JOIN ledger s ON s.shard = w.shard AND s.pos = w.pos
-  JOIN ledger e ON e.shard = $3 AND e.pos = $4
- WHERE least(s.occurred_at, s.recorded_at) <= least(e.occurred_at, e.recorded_at);
-
 -- name: anchored
 SELECT anchor, person, kek, wrapped FROM person_key WHERE controller = $1 AND (anchor = ANY($2::bytea[]) OR person = ANY($3::uuid[]));
 

@@ -142,8 +142,7 @@ class Eraser:
         hashes = [token for _, token in plan.identifiers]
         first = not await store.is_done(connection, place, controller)
         before, after = await store.looks(connection, hashes, place) if plan.whole else ([], [])
-        steps = await store.steps(connection, plan.places, place) if plan.whole else []
-        parts = await store.payloads_at(connection, controller, {*plan.places, *before, *steps})
+        parts = await store.payloads_at(connection, controller, {*plan.places, *before})
         if not plan.whole or not (first or parts):
             return _Doomed(plan, parts, [], [], first)
         await store.lock_out_appends(connection)

@@ -109,12 +109,12 @@ create function is_erased_by(the_erasure erasure, the_shard int, the_pos bigint)
     ), every (shard, pos) as (
         select shard, pos from chain
         union all
-        -- A request has an id of its own, which no event has: its steps wait for it.
+        -- A request may have a name that no event has; its steps are known by it.
         select r.shard, r.pos
-          from consent.waiting w
-          join consent.ledger r on r.type = 'request-received' and consent.is_step_of_request(r.type, r.body)
-           and consent.request_of(r.body) = w.ref_id::text
-         where (w.shard, w.pos) = (the_shard, the_pos)
+          from chain c
+          join consent.ledger l on l.shard = c.shard and l.pos = c.pos
+          join consent.ledger r on r.type = 'request-received' and consent.request_of(r.body) = consent.request_of(l.body)
+         where consent.is_step_of_request(l.type, l.body)
     )
     select exists (
         select from every c
