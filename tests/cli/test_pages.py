@@ -30,7 +30,7 @@ from consent_ledger.domain.register_checks import BASES, CHANNELS
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FOREIGN = [language for language in LANGUAGES if language != "en"]
 # Not about a person, or told in a section of their own.
-UNTOLD = {"subject-viewed", "retention-run", "purpose-registered", "register-loaded", "text-registered",
+UNTOLD = {"subject-viewed", "retention-run", "rebuild-run", "purpose-registered", "register-loaded", "text-registered",
           "preference-register-imported"}  # fmt: skip
 
 

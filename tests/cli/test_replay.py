@@ -238,7 +238,7 @@ async def test_a_table_shows_what_people_look_for() -> None:
     "statement", ["SELECT hash FROM entry_subject", "SELECT FROM payload", "SELECT FROM person_key", "SELECT FROM view"]
 )
 async def test_the_role_that_replays_sees_nobody(log: Log, statement: str) -> None:
-    connection = await connect(log.settings.dsn, "consent_auditor")
+    connection = await connect(log.settings.dsn, "consent_replayer")
     try:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.fetch(statement)

@@ -17,6 +17,7 @@ Role: TypeAlias = Literal[
     "consent_retention",
     "consent_sealer",
     "consent_auditor",
+    "consent_replayer",
     "consent_eraser",
     "consent_keeper",
 ]

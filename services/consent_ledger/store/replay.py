@@ -52,7 +52,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def reading(dsn: str) -> AsyncIterator[Connection]:
     """Open a connection in a role that can change nothing and read nothing of a person."""
-    connection = await connect(dsn, "consent_auditor", default_transaction_read_only="on", **_LONG)
+    connection = await connect(dsn, "consent_replayer", default_transaction_read_only="on", **_LONG)
     try:
         yield connection
     finally:

@@ -15,6 +15,8 @@ EVENTS: Final = {
     "erasure-requested": "You asked to be erased",
     "erasure-executed": "Your data were erased",
     "erasure-refused": "Erasure was refused",
+    "hold-placed": "Your data are kept for a legal claim",
+    "hold-lifted": "Your data are no longer kept for a legal claim",
     "identifier-changed": "An address was changed",
     "identifiers-linked": "Addresses were linked",
     "identifier-verified": "An address was verified",

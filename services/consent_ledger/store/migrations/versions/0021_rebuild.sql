@@ -57,5 +57,15 @@ grant select on consent_rebuild.view_head, consent_rebuild.dossier, consent_rebu
 -- Evidence of rebuilds is looked for by `consent doctor`; there are few.
 create index ledger_rebuilds on ledger (recorded_at) where type = 'rebuild-run';
 
--- To whom an entry speaks, without the hashes of the addresses.
-grant select (shard, pos, controller, role, type) on entry_subject to consent_auditor;
+do $$
+begin
+    perform pg_advisory_xact_lock(hashtext('consent.roles'));
+    if not exists (select from pg_roles where rolname = 'consent_replayer') then
+        create role consent_replayer nologin;
+    end if;
+end $$;
+
+-- Entries as they are, and to whom each speaks, without the hashes of the addresses.
+grant usage on schema consent to consent_replayer;
+grant select on ledger, shard_head, event, checkpoint to consent_replayer;
+grant select (shard, pos, controller, role, type) on entry_subject to consent_replayer;
