@@ -132,7 +132,8 @@ async def test_a_relay_that_lost_its_connections_goes_on(stage: Stage) -> None:
         version = await stage.put([number])
         await until(lambda: is_settled(stage, version), service=service)
 
-    assert versions(await stage.read_after_commit(0), stage.key_of(number)) == [version]
+    # Once more if it was sent before the loss was noticed; nothing older.
+    assert set(versions(await stage.read_after_commit(0), stage.key_of(number))) == {version}
 
 
 async def test_a_relay_refuses_topics_on_which_records_would_be_looked_for_elsewhere(stage: Stage) -> None:
