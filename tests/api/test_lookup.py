@@ -5,8 +5,8 @@ that was destroyed; scope and controllers of the key not looked at; another cont
 shown; everybody of a dossier taken for the person; voided entries not marked; what is erased told as if it were
 elsewhere; a digest without a key; a look under an address that has no key beside one that has; looks let through when
 published; a page that begins one too early; earlier looks, or events that refer to the person, left out; steps of a
-request not found by its name, by the person or by the step; steps of other controllers, of other people of the dossier, or
-of the first who used the name shown.
+request not found by its name, by the person or by the step; steps of other controllers shown, also by their own id, or
+those of other people of the dossier, or of the first who used the name.
 """
 
 import hmac
@@ -205,13 +205,14 @@ async def test_steps_of_others_and_of_other_controllers_are_not_shown(api: Api, 
     def step(kind: str, name: str, *controllers: str, **more: Any) -> Any:
         return event(kind, request_id=name, controllers=list(controllers), **more)
 
+    abroad = step("request-answered", names[0], "shop-nl", digest="sha256:1")
     for one in (
         given(email(person), phone),
         given(email(other), phone),
         step("request-received", names[0], *shops, article="15", subject=[email(person)]),
         step("request-received", names[1], "shop-be", article="15", subject=[email(other)]),
         step("request-received", names[0], "shop-be", article="16", subject=[email(other)]),
-        step("request-answered", names[0], "shop-nl", digest="sha256:1"),
+        abroad,
         step("identity-requested", names[0], "shop-be"),
         step("request-extended", names[1], "shop-be"),
     ):
@@ -220,7 +221,9 @@ async def test_steps_of_others_and_of_other_controllers_are_not_shown(api: Api, 
     seen = await shown(api, person)
     sister = await shown(api, person, controller="shop-nl")
     others = await shown(api, other)
+    by_step = await shown(api, event_id=abroad["id"])
 
+    assert abroad["id"] not in {entry["event_id"] for entry in by_step["entries"]}
     assert types(seen) == ["consent-given", "request-received", "identity-requested"]
     assert types(sister) == ["request-received", "request-answered"]
     assert types(others) == ["consent-given", "request-received", "request-received", "request-extended"]

@@ -121,22 +121,20 @@ class Reader:
     async def by_event(self, event_id: UUID) -> tuple[list[tuple[str, bytes]], Line | None]:
         """Find the identifiers of an event, or of the one that it refers to, and the event's own entry."""
         first: Line | None = None
+        found: list[tuple[str, bytes]] = []
         wanted: UUID | None = event_id
         for _ in range(_CHAIN_MAX):
-            if wanted is None:
-                break
             # A request may be referred to by a name that is no event.
-            places = await view.places(self._connection, [wanted])
+            places = await view.places(self._connection, [] if wanted is None or found else [wanted])
             lines = await self._lines(places.values())
             if not lines:
                 break
             first = first or lines[0]
-            if lines[0].identifiers:
-                return [(named.type, named.hash) for named in lines[0].identifiers], first
+            found = [(named.type, named.hash) for named in lines[0].identifiers]
             referred = privacy.references(lines[0].body, privacy.PLACES[lines[0].type])
             wanted = referred[0] if referred and referred[0] != wanted else None
-        named = first is not None and self._controller in (first.body.get("controllers") or ())
-        return [], first if named else None
+        named = first is not None and (first.identifiers or self._controller in (first.body.get("controllers") or ()))
+        return found, first if named else None
 
     async def person(
         self, snapshot: Snapshot, asked: Sequence[tuple[str, bytes]], given: dict[bytes, str], alone: Line | None
