@@ -6,7 +6,7 @@ shown; everybody of a dossier taken for the person; voided entries not marked; w
 elsewhere; a digest without a key; a look under an address that has no key beside one that has; looks let through when
 published; a page that begins one too early; earlier looks, or events that refer to the person, left out; steps of a
 request not found by its name, by the person or by the step; steps of other controllers shown, also by their own id, or
-those of other people of the dossier, or of the first who used the name.
+those of other people of the dossier, or of the first who used the name; a ring of events followed for ever.
 """
 
 import hmac
@@ -175,7 +175,7 @@ async def test_an_event_is_found_by_its_id_and_says_what_it_waits_for(api: Api, 
 async def test_steps_of_a_request_are_found_by_its_name_or_its_event(api: Api, address: Address) -> None:
     """Also by a step's own id, and by an event that voids one."""
     person, name = address(), str(uuid.uuid4())
-    at = {"controllers": ["shop-be"], "request_id": name}
+    at: dict[str, Any] = {"controllers": ["shop-be"], "request_id": name}
     asked = event("request-received", article="15", subject=[email(person)], **at)
     doubted = event("identity-requested", **at)
     answered = event("request-answered", digest="sha256:1", **at)
