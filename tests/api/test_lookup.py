@@ -4,7 +4,9 @@ Seen to fail: an answer sent before the ledger had the look; looks folded; a loo
 that was destroyed; scope and controllers of the key not looked at; another controller's payloads, identifiers or events
 shown; everybody of a dossier taken for the person; voided entries not marked; what is erased told as if it were
 elsewhere; a digest without a key; a look under an address that has no key beside one that has; looks let through when
-published; a page that begins one too early; earlier looks, or events that refer to the person, left out.
+published; a page that begins one too early; earlier looks, or events that refer to the person, left out; steps of a
+request not found by its name, by the person or by the step; steps of other controllers shown, also by their own id, or
+those of other people of the dossier, or of the first who used the name; a ring of events followed for ever.
 """
 
 import hmac
@@ -168,6 +170,73 @@ async def test_an_event_is_found_by_its_id_and_says_what_it_waits_for(api: Api, 
     assert by_event["identifiers"][0]["value"] == person
     assert [(entry["event_id"], entry["waits_for"]) for entry in waiting["entries"]] == [(early["id"], missing)]
     assert nothing["entries"] == []
+
+
+async def test_steps_of_a_request_are_found_by_its_name_or_its_event(api: Api, address: Address) -> None:
+    """Also by a step's own id, and by an event that voids one."""
+    person, name = address(), str(uuid.uuid4())
+    at: dict[str, Any] = {"controllers": ["shop-be"], "request_id": name}
+    asked = event("request-received", article="15", subject=[email(person)], **at)
+    doubted = event("identity-requested", **at)
+    answered = event("request-answered", digest="sha256:1", **at)
+    erased = event("erasure-requested", controllers=["shop-be"], subject=[email(person)])
+    refused = event("erasure-refused", controllers=["shop-be"], request_id=erased["id"], grounds="17(3)(e)")
+    mistake = event("event-voided", controllers=["shop-be"], voids=doubted["id"])
+    # A step may come before its request.
+    for one in (answered, asked, doubted, event("request-extended", **at), mistake, erased, refused):
+        await api.recorded(one)
+
+    seen = await shown(api, person)
+    by_step = await shown(api, event_id=answered["id"])
+
+    expected = ["request-answered", "request-received", "identity-requested", "request-extended", "event-voided",
+                "erasure-requested", "erasure-refused"]  # fmt: skip
+    assert types(seen) == expected
+    assert [one for one in types(by_step) if one != "subject-viewed"] == expected
+    assert {entry["waits_for"] for entry in seen["entries"]} == {None}
+
+
+async def test_steps_of_others_and_of_other_controllers_are_not_shown(api: Api, address: Address) -> None:
+    """Neither of whoever shares an identifier, nor of whoever took the name of another's request for theirs."""
+    person, other, phone = address(), address(), {"type": "phone", "value": "+3225550177", "shared": True}
+    names = [str(uuid.uuid4()) for _ in range(2)]
+    shops = ["shop-be", "shop-nl"]
+
+    def step(kind: str, name: str, *controllers: str, **more: Any) -> Any:
+        return event(kind, request_id=name, controllers=list(controllers), **more)
+
+    abroad = step("request-answered", names[0], "shop-nl", digest="sha256:1")
+    for one in (
+        given(email(person), phone),
+        given(email(other), phone),
+        step("request-received", names[0], *shops, article="15", subject=[email(person)]),
+        step("request-received", names[1], "shop-be", article="15", subject=[email(other)]),
+        step("request-received", names[0], "shop-be", article="16", subject=[email(other)]),
+        abroad,
+        step("identity-requested", names[0], "shop-be"),
+        step("request-extended", names[1], "shop-be"),
+    ):
+        await api.recorded(one)
+
+    seen = await shown(api, person)
+    sister = await shown(api, person, controller="shop-nl")
+    others = await shown(api, other)
+    by_step = await shown(api, event_id=abroad["id"])
+
+    assert abroad["id"] not in {entry["event_id"] for entry in by_step["entries"]}
+    assert types(seen) == ["consent-given", "request-received", "identity-requested"]
+    assert types(sister) == ["request-received", "request-answered"]
+    assert types(others) == ["consent-given", "request-received", "request-received", "request-extended"]
+
+
+async def test_events_that_void_each_other_lead_to_nobody(api: Api) -> None:
+    one, other = (event("event-voided", controllers=["shop-be"]) for _ in range(2))
+    one["data"]["voids"], other["data"]["voids"] = other["id"], one["id"]
+    await api.recorded(one, other)
+
+    seen = await shown(api, event_id=one["id"])
+
+    assert types(seen) == ["event-voided"]
 
 
 async def test_a_controller_never_sees_anothers_entries_or_copies(api: Api, address: Address) -> None:

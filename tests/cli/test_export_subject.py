@@ -188,6 +188,10 @@ def test_a_request_is_answered_once_identity_is_shown_and_its_digest_is_on_recor
     assert listed["requests"][0]["state"] == "answered"
     ((body,),) = ask(up, "SELECT convert_from(body, 'UTF8') FROM ledger WHERE type = 'request-answered'")
     assert json.loads(body)[1]["digest"] == "sha256:" + hashlib.sha256(files["access.json"]).hexdigest()
+    # Also the steps that name nobody are told to whoever made the request.
+    assert sorted(one["type"] for one in valid("access", files["access.json"])["events"]) == [
+        "consent-given", "identity-confirmed", "identity-requested", "request-received",
+    ]  # fmt: skip
 
 
 def test_of_an_erased_person_what_is_left_is_told_as_erased(up: Up, tmp_path: Path) -> None:

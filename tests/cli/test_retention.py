@@ -1,15 +1,20 @@
 """`consent retention run` on a running installation.
 
-Seen to fail: a dry run that begins a run; the run recorded under an id of its own each time; not recorded at all.
+Seen to fail: a dry run that begins a run; the run recorded under an id of its own each time; not recorded at all. All
+controllers taken to market; the controller asked for not looked at.
 """
 
 import asyncio
 import time
 import uuid
+from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 
+from cli.boutique import email, publish, register, said
 from cli.installed import Up, consent
+from cli.people import somebody
 from consent_ledger.cli import found
 
 
@@ -42,3 +47,45 @@ def test_a_run_records_itself_in_the_ledger(up: Up) -> None:
     assert recorded(up, run.data["id"]) == "retention-run"
     assert "0 personal parts" in text.out
     assert asyncio.run(read(up, "SELECT FROM retention_run WHERE ended_at IS NULL")) == []
+
+
+def test_old_refusals_are_listed_for_their_review_and_stay(up: Up, tmp_path: Path) -> None:
+    """Of controllers that market and of those that do not, by age; not those of this year, and no consents."""
+    document = {
+        "controllers": {name: {"name": name, "country": "BE"} for name in ("reviewed", "quiet")},
+        "purposes": [
+            {"controller": name, "id": "news", "basis": "consent", "channels": ["email"], "direct_marketing": markets}
+            for name, markets in (("reviewed", True), ("quiet", False))
+        ],
+        "sources": {"web:reviewed": {"controllers": ["reviewed", "quiet"]}},
+        "dnc_registers": {},
+    }
+    register(up, document, tmp_path)
+    old, new = "2023-06-01T10:00:00Z", datetime.now(UTC).isoformat()
+    events = [
+        said(kind, email(somebody()), source="web:reviewed", controllers=[name], time=time, **more)
+        for kind, name, time, more in (
+            ("consent-withdrawn", "reviewed", old, {}), ("consent-withdrawn", "reviewed", old, {}),
+            ("consent-withdrawn", "reviewed", new, {}), ("erasure-requested", "quiet", old, {}),
+            ("contact-recorded", "quiet", old, {"initiated_by": "subject", "kind": "click"}),
+        )
+    ]  # fmt: skip
+    publish(up, *events)
+    assert [recorded(up, one["id"]) for one in events] == [one["type"] for one in events]
+    rows = "SELECT count(*) FROM entry_subject"
+    before = asyncio.run(read(up, rows))
+
+    review = consent("retention", "review", "--json", data=up.data)
+    of_one = consent("retention", "review", "--controller", "quiet", data=up.data)
+
+    now = datetime.now(UTC)
+    years = now.year - 2023 - (now < datetime(now.year, 6, 1, 10, tzinfo=UTC))
+    due = [one for one in review.data["due"] if one["controller"] in document["controllers"]]
+    # A withdrawal may reach whoever shares the consent, so it is kept at both (C-129/21).
+    assert [(one["controller"], one["type"], one["years"], one["entries"], one["direct_marketing"]) for one in due] == [
+        ("quiet", "consent-withdrawn", years, 2, False), ("quiet", "erasure-requested", years, 1, False),
+        ("reviewed", "consent-withdrawn", years, 2, True),
+    ]  # fmt: skip
+    assert "erasure-requested" in of_one.out
+    assert "reviewed" not in of_one.out
+    assert asyncio.run(read(up, rows)) == before

@@ -3,6 +3,7 @@
 Seen to fail: index rows left; facts left in the dossier; addresses not noted, or still led to a dossier; a run under a
 register that has gone; figures not kept with the place; quarantined records deleted that nobody has published; files
 of requests deleted before their time. A hold not asked after for consents; for files of requests; its lifting ignored.
+Reviewed: what was made less than a year ago, what is no refusal, and ages by the number of the year alone.
 """
 
 import itertools
@@ -18,6 +19,7 @@ import pytest
 from builders import email, event, given, held, objected, withdrawn
 from consent_ledger.domain import register as registers
 from consent_ledger.runtime.postgres import connect
+from consent_ledger.store import retention as store
 from consent_ledger.store import view
 from consent_ledger.viewer.app import Viewer
 from consent_ledger.viewer.rebuild import Rebuild
@@ -134,6 +136,26 @@ async def test_a_dry_run_counts_and_deletes_nothing(people: Past) -> None:
     assert [await rows_of(people.home, kind) for kind in ("consent-given", "request-received")] == before
 
 
+async def test_refusals_are_due_for_review_a_year_after_they_were_made(people: Past) -> None:
+    """On the same instant of the calendar, for each controller that they reach, and nothing else is."""
+    connection = await connect(people.home.settings.dsn, "consent_retention")
+    made = FIRST + timedelta(days=1)
+    try:
+        before = await store.review(connection, made.replace(year=2021) - timedelta(microseconds=1))
+        due = await store.review(connection, made.replace(year=2021))
+        old = await store.review(connection, made.replace(year=2023) + timedelta(days=300))
+    finally:
+        await connection.close()
+
+    assert before == []
+    assert [(one.controller, one.type, one.years, one.entries, one.addresses, one.oldest) for one in due] == [
+        ("shop-be", "consent-withdrawn", 1, 2, 2, made), ("shop-be", "objection-raised", 1, 1, 1, made),
+        # A withdrawal may reach whoever shares the consent (C-129/21).
+        ("shop-nl", "consent-withdrawn", 1, 2, 2, made), ("shop-nl", "objection-raised", 1, 1, 1, made),
+    ]  # fmt: skip
+    assert {one.years for one in old} == {3}
+
+
 async def test_a_run_under_a_register_that_is_no_longer_in_force_deletes_nothing(
     people: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +194,7 @@ async def test_whoever_is_under_a_hold_keeps_everything(people: Past) -> None:
 
     kept = (await count(home)).counts
 
-    assert (free.payloads - kept.payloads, free.index_rows - kept.index_rows) == (3, 1)
+    assert (free.payloads - kept.payloads, free.index_rows - kept.index_rows) == (4, 1)
     lifted = event("hold-lifted", controllers=["shop-be"], hold_id=hold["id"], time=datetime.now(UTC))
     await home.recorded(await home.publish(lifted))
     assert await reason(home, people.withdrew) == "CONSENT_WITHDRAWN"

@@ -26,6 +26,9 @@ from consent_ledger.store.history import InQuarantine, Line, Named
 # Fields of the body that are told apart from the others, or told otherwise.
 _TOLD: Final = frozenset({"source", "personal", "malformed", "conflicts_with"})
 
+# References lead from an event to its target; longer chains than this are nobody's honest work.
+_CHAIN_MAX: Final = 8
+
 
 class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An identifier in an entry. `value` None: it cannot be read any more, only recognised.
@@ -118,26 +121,30 @@ class Reader:
     async def by_event(self, event_id: UUID) -> tuple[list[tuple[str, bytes]], Line | None]:
         """Find the identifiers of an event, or of the one that it refers to, and the event's own entry."""
         first: Line | None = None
+        found: list[tuple[str, bytes]] = []
         wanted: UUID | None = event_id
-        while wanted is not None:
-            found = await history.place(self._connection, wanted)
-            lines = await self._lines([] if found is None else [(found.shard, found.position)])
+        for _ in range(_CHAIN_MAX):
+            # A request may be referred to by a name that is no event.
+            places = await view.places(self._connection, [] if wanted is None or found else [wanted])
+            lines = await self._lines(places.values())
             if not lines:
                 break
             first = first or lines[0]
-            if lines[0].identifiers:
-                return [(named.type, named.hash) for named in lines[0].identifiers], first
+            found = [(named.type, named.hash) for named in lines[0].identifiers]
             referred = privacy.references(lines[0].body, privacy.PLACES[lines[0].type])
             wanted = referred[0] if referred and referred[0] != wanted else None
-        named = first is not None and self._controller in (first.body.get("controllers") or ())
-        return [], first if named else None
+        named = first is not None and (first.identifiers or self._controller in (first.body.get("controllers") or ()))
+        return found, first if named else None
 
     async def person(
         self, snapshot: Snapshot, asked: Sequence[tuple[str, bytes]], given: dict[bytes, str], alone: Line | None
     ) -> Person:
         """Read everything about the person of these identifiers; `alone` is an entry that leads to nobody."""
         facts = await self._facts(snapshot, {hash_ for _, hash_ in asked})
-        found = timeline(self._register, self._controller, asked, facts)
+        names = await history.request_names(
+            self._connection, [fact.place for fact in facts if fact.type == "request-received"]
+        )
+        found = timeline(self._register, self._controller, asked, facts, names)
         looks = await history.looks(self._connection, found.identifiers)
         places = {fact.place for fact in found.facts} | set(looks) | ({alone.place} if alone else set())
         lines = await self._lines(places)

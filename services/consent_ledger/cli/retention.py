@@ -1,13 +1,16 @@
-"""`consent retention`: deletes evidence whose time is over, and says how much."""
+"""`consent retention`: deletes evidence whose time is over, says how much, and what is to be looked over each year."""
 
+from datetime import datetime
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import AsJson, err, fail, out, run, say_json, table
+from consent_ledger.domain import register as registers
 from consent_ledger.domain.cloudevents import build
 from consent_ledger.runtime.clock import SystemClock
 from consent_ledger.runtime.keys import KeyFile
@@ -15,6 +18,9 @@ from consent_ledger.runtime.postgres import connect
 from consent_ledger.runtime.publish import publishing
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import EVENTS
+from consent_ledger.store import retention as store
+from consent_ledger.store import view
+from consent_ledger.store.retention import DueForReview
 from consent_ledger.store.view import FencedError
 from consent_ledger.viewer.retention import Report, Retention
 
@@ -22,6 +28,8 @@ app = typer.Typer(no_args_is_help=True, help="How long evidence is kept (Art. 5(
 
 _SOURCE = "consent-cli"
 _STATEMENT_TIMEOUT = "60s"
+# It reads every refusal there ever was, once a year.
+_REVIEW_TIMEOUT = "15min"
 
 
 @app.callback()
@@ -55,6 +63,47 @@ def run_(
         f"records {would}deleted; the index rows of {counts.kept:,} consents stay, for refusals rest on them. "
         f"{counts.campaign_answers:,} answers to campaigns {would}deleted."
     )
+
+
+@app.command()
+def review(
+    *,
+    controller: Annotated[str | None, typer.Option(help="Only those of this controller.")] = None,
+    data: Data = found.DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Count the suppression entries (refusals, erasures) that are due for their yearly review. Deletes nothing.
+
+    They have no end while their controller does any direct marketing: the review is where somebody sees that one does
+    none any more. A withdrawal is kept, and counted, at every controller that it may reach (C-129/21);
+    entries that were voided are counted too.
+    """
+    now, every, marketing = run(_review(found.settings(data)))
+    due = [one for one in every if controller in (None, one.controller)]
+    if as_json:
+        told = [{**msgspec.to_builtins(one), "direct_marketing": one.controller in marketing} for one in due]
+        say_json({"as_of": now, "due": told})
+        return
+    markets = {one.controller: "yes" if one.controller in marketing else "no" for one in due}
+    rows = [
+        (one.controller, one.type, one.years, one.entries, one.addresses, markets[one.controller]) for one in due
+    ]  # fmt: skip
+    heads = ("controller", "type", "years", "entries", "addresses", "markets")
+    out.print(table("Suppression entries due for review", *heads, rows=rows, right=(2, 3, 4)))
+
+
+async def _review(settings: Settings) -> tuple[datetime, list[DueForReview], frozenset[str]]:
+    """Count as of the database's clock; and name the controllers that do direct marketing now."""
+    connection = await connect(settings.dsn, "consent_retention", statement_timeout=_REVIEW_TIMEOUT)
+    try:
+        now = await store.database_now(connection)
+        version = await store.register_version(connection)
+        document = await view.register(connection, version) if version else {}
+        purposes = registers.compile(document, version).purposes.values()
+        marketing = frozenset(one.controller for one in purposes if one.terms.direct_marketing)
+        return now, await store.review(connection, now), marketing
+    finally:
+        await connection.close()
 
 
 async def _run(settings: Settings, *, dry_run: bool, chunk: int, quiet: bool) -> Report:

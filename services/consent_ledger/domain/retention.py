@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from consent_ledger.domain import confirmation, durations, holds, reliance
+from consent_ledger.domain.catalogue import ERASED, FIVE_REFUSALS
 from consent_ledger.domain.deadlines import evidence_until
 from consent_ledger.domain.decision import Pair, decide_address
 from consent_ledger.domain.facts import Fact
@@ -22,6 +23,8 @@ from consent_ledger.domain.requests import Calendar
 QUARANTINE_DAYS: Final = 30
 REQUEST_FILE: Final = "P3Y"
 """How long the file of an answered request is kept, from the answer."""
+SUPPRESSING: Final = FIVE_REFUSALS | {ERASED}
+"""Types of entries that are kept to go on suppressing; looked over once a year, and never deleted."""
 _CONSENT: Final = "consent-given"
 _SALE: Final = "relationship-started"
 _WITHDRAWAL: Final = "consent-withdrawn"

@@ -127,6 +127,14 @@ async def place(connection: Connection, event_id: UUID) -> Recorded | None:
     return None if row is None else Recorded(*row)
 
 
+async def request_names(connection: Connection, places: Collection[Place]) -> dict[Place, bytes]:
+    """Return the names under which these requests were received."""
+    if not places:
+        return {}
+    columns = [list(column) for column in zip(*places, strict=True)]
+    return {(row[0], row[1]): UUID(row[2]).bytes for row in await connection.fetch(_SQL["request_names"], *columns)}
+
+
 async def waiting(connection: Connection, references: Sequence[tuple[UUID, int, int]]) -> dict[Place, UUID]:
     """Return which of these entries (event referred to, shard, position) wait for the event they refer to."""
     if not references:

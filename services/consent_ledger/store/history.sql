@@ -22,6 +22,12 @@ SELECT e.shard, e.pos, l.recorded_at
   FROM event e JOIN ledger l ON l.shard = e.shard AND l.pos = e.pos
  WHERE e.event_id = $1;
 
+-- name: request_names
+SELECT l.shard, l.pos, request_of(l.body)
+  FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos)
+  JOIN ledger l USING (shard, pos)
+ WHERE request_of(l.body) IS NOT NULL;
+
 -- name: waiting
 SELECT w.shard, w.pos, w.ref_id
   FROM unnest($1::uuid[], $2::int[], $3::bigint[]) AS r (ref_id, shard, pos)

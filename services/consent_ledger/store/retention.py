@@ -5,6 +5,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
+
+from consent_ledger.domain.retention import SUPPRESSING
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
 
@@ -29,6 +32,23 @@ class StoredDossier(NamedTuple):
     id: int
     controller: str
     facts: bytes
+
+
+class DueForReview(msgspec.Struct, frozen=True, kw_only=True):
+    """Suppression entries of one type at one controller that are `years` whole years old; `oldest`: of the first."""
+
+    controller: str
+    type: str
+    years: int
+    entries: int
+    addresses: int
+    oldest: datetime
+
+
+async def review(connection: Connection, now: datetime) -> list[DueForReview]:
+    """Count the suppression entries that are a year old or older, by controller and age; the oldest first."""
+    rows = await connection.fetch(_SQL["review"], now, sorted(SUPPRESSING))
+    return [DueForReview(**row) for row in rows]
 
 
 async def begin(connection: Connection, id_: UUID, now: datetime) -> Run:

@@ -84,5 +84,21 @@ DELETE FROM quarantine q
  USING unnest($1::int[], $2::bigint[]) AS d (shard, k_offset)
  WHERE q.shard = d.shard AND q.k_offset = d.k_offset;
 
+-- name: review
+-- By whole years of the calendar in UTC, as the law counts them: a year after 29 February is 28 February.
+WITH refusal AS (
+    SELECT s.controller, l.type, s.hash, l.shard, l.pos,
+           least(l.occurred_at, l.recorded_at) AT TIME ZONE 'UTC' AS since, $1::timestamptz AT TIME ZONE 'UTC' AS now
+      FROM ledger l JOIN entry_subject s USING (shard, pos)
+     WHERE l.type = ANY($2::text[])
+), aged AS (
+    SELECT *, extract(year FROM now)::int - extract(year FROM since)::int AS turns FROM refusal
+), counted AS (
+    SELECT *, turns - (since + make_interval(years => turns) > now)::int AS years FROM aged
+)
+SELECT controller, type, years, count(DISTINCT (shard, pos)) AS entries, count(DISTINCT hash) AS addresses,
+       (min(since) AT TIME ZONE 'UTC') AS oldest
+  FROM counted WHERE years >= 1 GROUP BY controller, type, years ORDER BY controller, years DESC, type;
+
 -- name: now
 SELECT clock_timestamp();
