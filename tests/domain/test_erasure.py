@@ -3,7 +3,8 @@
 Seen to fail: what happened later taken; links of later followed; the controller's name and its source not asked for;
 what was voided, or is still to come, obeyed; holds ignored, placed or lifted by anybody; refusals forgotten; marks of
 shared identifiers forgotten; linked identifiers not bound; names and birth dates left; what refers to the person left;
-a part taken for the whole; the deciding before and after left out.
+a part taken for the whole; steps of a request not found by its name, or taken by who used its name again; the deciding
+before and after left out.
 """
 
 from typing import Any
@@ -70,6 +71,23 @@ def test_only_what_happened_up_to_the_erasure_goes() -> None:
     (plan,) = plans(*events)
 
     assert names(plan, facts_of(*events)) == {"e0", "e1", "e2"}
+
+
+def test_steps_of_a_request_go_with_whoever_received_its_name_first() -> None:
+    def step(type: str, month: int) -> Event:
+        return said(type, month, request_id="r1", subject=None)
+
+    shared = said("consent-given", 1, AN, {**PHONE, "shared": True}), said("consent-given", 1, PRIVATE, PHONE)
+    events = [
+        *shared,
+        said("request-received", 2, AN, request_id="r1"), said("request-received", 3, PRIVATE, request_id="r1"),
+        step("identity-requested", 4), step("request-answered", 5), erased(6),
+    ]  # fmt: skip
+    (plan,) = plans(*events)
+    (of_other,) = plans(*events[:-1], erased(6, PRIVATE))
+
+    assert names(plan, facts_of(*events)) == {"e0", "e2", "e4", "e5", "e6"}
+    assert names(of_other, facts_of(*events)) == {"e1", "e3", "e6"}
 
 
 def test_what_was_linked_later_is_not_taken() -> None:

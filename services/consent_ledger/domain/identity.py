@@ -10,6 +10,7 @@ from consent_ledger.domain.voiding import obstacle
 
 CONFIRMATION_WINDOW: Final = 7 * durations.DAY
 """How long a double opt-in may be confirmed (P7D)."""
+_REQUEST: Final = "request-received"
 _LINKING: Final = frozenset({"email", "phone", "customer_no", "account_id"})
 _LINKS_ALL: Final = frozenset({"identifiers-linked", "identifier-changed"})
 
@@ -102,11 +103,15 @@ def person(
 def about(facts: Sequence[Fact], tokens: frozenset[Token]) -> list[Fact]:
     """Give the facts that name one of the identifiers, and those that name none and refer to one of these.
 
-    The steps of a request refer to the name that it was received under, which no event need have.
+    The steps of a request refer to the name that it was received under, which no event need have; of two requests under
+    one name they are the first one's.
     """
-    naming = [one for one in facts if not tokens.isdisjoint(one.tokens)]
-    ids = {one.event_id for one in naming}
-    ids |= {one.refers_to for one in naming if one.type == "request-received" and one.refers_to is not None}
+    ids = {one.event_id for one in facts if not tokens.isdisjoint(one.tokens)}
+    named: dict[EventId, Fact] = {}
+    for one in sorted(facts, key=lambda one: (one.recorded, one.place)):
+        if one.type == _REQUEST and one.refers_to is not None:
+            named.setdefault(one.refers_to, one)
+    ids |= {name for name, one in named.items() if not tokens.isdisjoint(one.tokens)}
     pending = [one for one in facts if not one.identifiers and one.refers_to is not None]
     while found := {one.event_id for one in pending if one.refers_to in ids} - ids:
         ids |= found

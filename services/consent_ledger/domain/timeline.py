@@ -63,7 +63,8 @@ def _about(
     ids |= {name for name, place in _first(facts, names).items() if place in chosen}
     pending = [
         fact for fact in facts
-        if fact.refers_to is not None and fact.place not in chosen and not _is_step_elsewhere(fact, controller)
+        if fact.refers_to is not None and fact.place not in chosen and fact.place not in names
+        and not _is_step_elsewhere(fact, controller)
     ]  # fmt: skip
     while found := [fact for fact in pending if fact.refers_to in ids]:
         chosen.update((fact.place, fact) for fact in found)
