@@ -113,7 +113,7 @@ def waits(refusal: Refusal, purposes: tuple[str, ...] = ("news",), channels: tup
     return bool(measured(refusal, tool=tool)["tool"].refusals)
 
 
-CALLS = {"purposes": ["calls"], "channels": ["phone"]}
+CALLS: dict[str, Any] = {"purposes": ["calls"], "channels": ["phone"]}
 
 
 @pytest.mark.parametrize(
