@@ -117,16 +117,16 @@ def test_a_server_that_nobody_vouches_for_is_told_nothing(
     encrypted: Dovecot, user: str, box: Callable[..., Mailbox], security: str, wrong: str, tmp_path: Path
 ) -> None:
     write_certificates(tmp_path / "ca.pem", tmp_path / "server.pem")
-    differs = {
+    ways: dict[str, dict[str, Any]] = {
         "authority": {"imap_ca_file": tmp_path / "ca.pem"},
         "name": {"imap_host": "localhost"},
         "no authority": {"imap_ca_file": None},
-    }[wrong]
+    }
 
     with (
         wire(encrypted, security) as heard,
         pytest.raises(OSError, match="certificate verify failed"),
-        box(imap_port=heard.port, imap_security=security, **differs),
+        box(imap_port=heard.port, imap_security=security, **ways[wrong]),
     ):
         pass
 
