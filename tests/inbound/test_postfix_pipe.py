@@ -30,6 +30,8 @@ from running import Installation, until
 
 Address = Callable[[], str]
 _SECONDS = 30
+# A Python starts for each attempt.
+_DELIVERY_SECONDS = 90
 # linux/capability.h: revision 2 of the attribute, effective; CAP_DAC_READ_SEARCH.
 _MAY_READ: Final = struct.pack("<5I", 0x02000000 | 1, 1 << 2, 0, 0, 0)
 _SCRIPT: Final = """\
@@ -81,7 +83,7 @@ class Piped:
             lines = [line for line in self.postfix.log.read_text().splitlines() if f"status={status}" in line]
             return all(any(f"to=<{one}>" in line for line in lines) for one in recipients)
 
-        await until(all_said)
+        await until(all_said, timeout=_DELIVERY_SECONDS)
 
 
 @pytest.fixture(scope="module")
