@@ -1,6 +1,6 @@
 """`consent propagation` on a running installation, with a tool that follows and one that does not.
 
-Seen to fail: soft bounces taken for hard ones; a tool of another channel told to lack a refusal.
+Seen to fail: soft bounces taken for hard ones.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The command that makes links, the keys it needs, and what a click does under the registers of the example companies.
 
-Seen to fail: a click that speaks to the whole group; one that speaks to nobody.
+Seen to fail: a click that speaks to the whole group; one that names somebody who is not registered.
 """
 
 import json

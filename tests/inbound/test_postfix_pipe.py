@@ -1,7 +1,6 @@
 """A real Postfix hands mail that comes back to `consent inbound pipe`: it is an event on Kafka, or stays in the queue.
 
-Seen to fail: an exit status by which Postfix gives the mail up; one by which it takes for delivered what Kafka does not
-have; the recipient of the envelope not handed on, or in lower case.
+Seen to fail: an exit status by which Postfix gives the mail up; the recipient of the envelope in lower case.
 """
 
 import os
