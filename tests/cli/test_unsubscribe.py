@@ -1,9 +1,16 @@
-"""The command that makes links, and the keys it needs."""
+"""The command that makes links, the keys it needs, and what a click does under the registers of the example companies.
+
+Seen to fail: a click that speaks to the whole group; one that names somebody who is not registered.
+"""
+
+import json
+import time
 
 import httpx
 
 from cli.installed import Up, consent
-from cli.people import somebody
+from cli.people import NEWSLETTER as DEKRA
+from cli.people import gave, somebody
 from consent_ledger.client import UnsubscribeLinks, load_token_keys
 
 URL = "https://consent.example.be"
@@ -33,6 +40,31 @@ def test_links_work_on_the_running_service_also_after_keys_are_renewed(up: Up) -
 
     assert renewed.status == 0
     assert [answer.status_code for answer in answers] == [200, 200]
+
+
+def test_a_click_counts_for_its_controller_alone_whatever_sources_are_registered(up: Up) -> None:
+    person = somebody()
+    sister = json.loads(gave(person, controllers=["dekra-se"])) | {"source": "web:dekra-se"}
+    for line in (gave(person), json.dumps(sister)):
+        assert consent("publish", "-", data=up.data, said_in=line).status == 0
+    at_sister = ("--controller", "dekra-se", *DEKRA[2:])
+    _becomes(up, DEKRA, person, "CONSENT")
+    _becomes(up, at_sister, person, "CONSENT")
+
+    made = consent("unsubscribe-link", *DEKRA, "--url", URL, "--json", data=up.data, said_in=person)
+    link = made.data["link"].replace(URL, up.said["api"])
+    looked, clicked = httpx.get(link, timeout=30), httpx.post(link, data={"List-Unsubscribe": "One-Click"}, timeout=30)
+
+    assert (looked.status_code, clicked.status_code) == (200, 200)
+    _becomes(up, DEKRA, person, "CONSENT_WITHDRAWN")
+    _becomes(up, at_sister, person, "CONSENT")
+    assert "unsubscribe" not in consent("register", "show", "--json", data=up.data).data["register"]["sources"]
+
+
+def _becomes(up: Up, asked: tuple[str, ...], address: str, reason: str) -> None:
+    deadline = time.monotonic() + 30
+    while (found := consent("decide", *asked, address, "--json", data=up.data).data["reason"]) != reason:
+        assert time.monotonic() < deadline, found
 
 
 def test_what_cannot_be_is_said(up: Up) -> None:

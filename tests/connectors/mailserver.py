@@ -4,6 +4,7 @@ It needs the program and root, which it leaves at once for most of what it does.
 the tests however these end; the system's own Postfix, if there is one, is not touched.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -29,6 +30,7 @@ anvil unix - - n - 1 anvil
 error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
+showq unix n - n - - showq
 postlog unix-dgram n - n - 1 postlogd
 """
 
@@ -43,17 +45,28 @@ def missing() -> str | None:
 class Postfix(LocalServer):
     """Takes mail on one port per smtpd, and throws away what it has taken.
 
-    `smtpd`: what each is given besides, by name: settings of main.cf. `ports` says where they are.
+    `smtpd`: what each is given besides, by name: settings of main.cf. `ports` says where they are. `settings`: further
+    ones for all; `transports`: further lines of master.cf.
     """
 
     name: ClassVar[str] = "Postfix"
     stop_signal: ClassVar[int] = signal.SIGTERM
     fast_signal: ClassVar[int] = signal.SIGTERM
 
-    def __init__(self, smtpd: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self, smtpd: Mapping[str, Mapping[str, str]], settings: Mapping[str, str] | None = None, transports: str = ""
+    ) -> None:
         super().__init__()
         self._smtpd = smtpd
+        self._more = settings or {}
+        self._transports = transports
         self.ports: dict[str, int] = {}
+
+    def queued(self) -> list[str]:
+        """To whom there is mail that was not delivered yet."""
+        command = ["postqueue", "-c", str(self.home / "etc"), "-j"]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return sorted(one["address"] for line in said.splitlines() for one in json.loads(line)["recipients"])
 
     def _prepare(self) -> None:
         # Postfix's own user looks at its queue from here.
@@ -65,7 +78,9 @@ class Postfix(LocalServer):
         self.ports = {name: free_port() for name in self._smtpd}
         self.ports[next(iter(self._smtpd))] = self.port
         (etc / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in self._settings().items()))
-        (etc / "master.cf").write_text(_SERVICES + "".join(self._smtpd_line(name) for name in self._smtpd))
+        (etc / "master.cf").write_text(
+            _SERVICES + self._transports + "".join(self._smtpd_line(name) for name in self._smtpd)
+        )
         subprocess.run(["postfix", "-c", etc, "check"], check=True, capture_output=True)
 
     def _settings(self) -> dict[str, str]:
@@ -87,6 +102,7 @@ class Postfix(LocalServer):
             "smtputf8_enable": "yes",
             "smtpd_peername_lookup": "no",
             "smtpd_client_connection_rate_limit": "0",
+            **self._more,
         }
 
     def _smtpd_line(self, name: str) -> str:

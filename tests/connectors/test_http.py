@@ -1,7 +1,7 @@
 """A tool is called at its own pace, and what it answers is sorted by what can be done about it.
 
 Seen to fail: a status of one sort taken for another; a date of `Retry-After` passed over; the rate not kept; a dry run
-that calls; what was answered quoted in an error.
+that calls; what was answered quoted in an error; an answer of any length read.
 """
 
 import time
@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from connectors.webserver import Answer, Request, served
+from consent_ledger.connectors import http
 from consent_ledger.connectors.http import Api, read
 from consent_ledger.connectors.outcome import AwayError, DeniedError, FailedError, GoneError, RefusedError
 
@@ -123,3 +124,13 @@ async def test_what_is_answered_is_not_quoted(api: Api, tool: Tool) -> None:
     with pytest.raises(FailedError) as raised:
         read(answer, Wanted)
     assert "example" not in str(raised.value)
+
+
+async def test_an_answer_is_read_up_to_a_length(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    length = len((await api.get("/x")).content)
+    monkeypatch.setattr(http, "ANSWER_MAX_BYTES", length)
+
+    assert read(await api.get("/x"), dict[str, bool]) == {"ok": True}
+    monkeypatch.setattr(http, "ANSWER_MAX_BYTES", length - 1)
+    with pytest.raises(FailedError, match="too long"):
+        await api.get("/x")

@@ -1,8 +1,8 @@
 """Records of a consent and of suppression, made of what was shown.
 
 Seen to fail: a confirmation of another consent taken for this one's; an earlier refusal told as a later one; a consumer
-told to have what it has not acknowledged; one of another controller told; a check before the refusal, or about another
-purpose, told as the first that it hit.
+told to have what it has not acknowledged; one of another controller or another channel told; a check before the
+refusal, or about another purpose, told as the first that it hit.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from consent_ledger.domain.consent_record import Log, record, relevant
-from consent_ledger.domain.propagation import Stage
+from consent_ledger.domain.propagation import Stage, uses
 from consent_ledger.domain.suppression_proof import Check, suppression
 from domain.test_access import NOON, REGISTER, entry, shown
 
@@ -49,6 +49,7 @@ def test_a_refusal_is_told_with_who_has_it_and_the_first_check_it_hit() -> None:
     has = Stage(name="has", controllers=frozenset({"shop"}), instant=AT + timedelta(minutes=1), delays={})
     lacks = Stage(name="lacks", instant=AT - timedelta(seconds=1), delays={AT: timedelta(seconds=9)})
     foreign = Stage(name="foreign", controllers=frozenset({"other"}), instant=AT, delays={})
+    posts = Stage(name="posts", uses=uses(REGISTER, ["shop"], [], ["post"]), instant=AT, delays={})
     checks = [
         Check(checked_at=AT + timedelta(seconds=at), campaign=name, purpose=purpose, channel="email", reason="R")
         for at, name, purpose in [
@@ -59,7 +60,7 @@ def test_a_refusal_is_told_with_who_has_it_and_the_first_check_it_hit() -> None:
         ]
     ]
 
-    told = suppression(REGISTER, shown(refusal), [topic, has, lacks, foreign], checks, [], NOON)
+    told = suppression(REGISTER, shown(refusal), [topic, has, lacks, foreign, posts], checks, [], NOON)
 
     (one,) = told.refusals
     assert (one.published.arrived, one.published.within_seconds) == (True, 2.0)

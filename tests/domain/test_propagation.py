@@ -3,16 +3,22 @@
 Seen to fail: a refusal that has not arrived left out of the percentiles; one of another controller counted, and one
 whose controllers are unknown not counted; one from before the registration counted; a budget that is reached taken for
 broken; the budget held against the declaration; a percentile one place too low; a consumer that never reported taken
-for level.
+for level; a refusal of telephone calls waited for by a newsletter's tool, and one of everything, of something that
+cannot be read or of a purpose that nobody knows not waited for by it; a consumer of a purpose that is gone waiting for
+nothing; a bounce that names a purpose waited for by that purpose's tools only; one at another controller waited for;
+profiling out of the reach of a complaint by mail.
 """
 
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent_ledger.domain import propagation
+from consent_ledger.domain import register as registers
 from consent_ledger.domain.propagation import (
     BEHIND_MAX,
     PUBLISHED,
@@ -25,6 +31,21 @@ from consent_ledger.domain.propagation import (
     percentile,
 )
 
+REGISTER = registers.compile(
+    {
+        "controllers": {"shop": {}, "other": {}},
+        "purposes": [
+            {"controller": "shop", "id": "news", "basis": "consent", "channels": ["email", "sms"],
+             "direct_marketing": True},
+            {"controller": "shop", "id": "calls", "basis": "consent", "channels": ["phone"], "direct_marketing": True},
+            {"controller": "shop", "id": "profile", "basis": "legitimate-interest", "channels": ["internal"],
+             "direct_marketing": True},
+            {"controller": "other", "id": "news", "basis": "consent", "channels": ["email"], "direct_marketing": True},
+        ],
+        "sources": {"web": {"controllers": ["shop"]}},
+    },
+    1,
+)  # fmt: skip
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MICROSECOND = timedelta(microseconds=1)
@@ -43,7 +64,7 @@ def topic(instant: datetime | None = NOON + SECOND, delay: timedelta = SECOND) -
 
 def consumer(instant: datetime | None = NOON + SECOND, delay: timedelta = SECOND, **more: Any) -> Stage:
     terms = {"since": NOON - timedelta(days=1), "delays": {minute_of(NOON): delay}, **more}
-    return Stage(name="tool", controllers=frozenset({"shop"}), instant=instant, **terms)
+    return Stage(name="tool", instant=instant, **{"controllers": frozenset({"shop"}), **terms})
 
 
 def measured(*refusals: Refusal, at: datetime = NOON + SECOND, **stages: Stage) -> dict[str, Figures]:
@@ -77,6 +98,73 @@ def test_a_consumer_waits_for_refusals_of_its_controllers_since_it_was_registere
 
     assert found["tool"].refusals == 2
     assert unknown.event_id in found["tool"].unconfirmed
+
+
+def said(type: str = "consent-withdrawn", at: str = "shop", **body: Any) -> Refusal:
+    return propagation.refusal(
+        REGISTER, {"source": "web", "controllers": [at], **body}, event_id=uuid.uuid4(), type=type,
+        declared_at=NOON, recorded_at=NOON, controllers=[at],
+    )  # fmt: skip
+
+
+def waits(refusal: Refusal, purposes: tuple[str, ...] = ("news",), channels: tuple[str, ...] = ("email",)) -> bool:
+    both = ["shop", "other"]
+    tool = consumer(controllers=frozenset(both), uses=propagation.uses(REGISTER, both, purposes, channels))
+    return bool(measured(refusal, tool=tool)["tool"].refusals)
+
+
+CALLS: dict[str, Any] = {"purposes": ["calls"], "channels": ["phone"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "waited"),
+    [
+        (CALLS, False),
+        ({"purposes": ["calls"]}, False),
+        ({"channels": ["phone"]}, False),
+        ({"purposes": ["news"], "channels": ["sms"]}, False),
+        ({"purposes": ["news"], "channels": ["email", "phone"]}, True),
+        ({"purposes": ["calls", "news"]}, True),
+        ({}, True),
+        ({"purposes": "all", "channels": "all"}, True),
+        ({"purposes": "calls", "channels": ["email"]}, True),
+        ({"purposes": ["never heard of"]}, True),
+        ({"purposes": [], "channels": []}, True),
+        ({"channels": ["pigeon"]}, True),
+        ({"channels": [7, "phone"]}, True),
+    ],
+)
+def test_a_consumer_waits_for_what_may_turn_its_answers(body: dict[str, Any], waited: bool) -> None:  # noqa: FBT001
+    assert waits(said(**body)) is waited
+    assert waits(said(**body), (), ())
+
+
+def test_a_bounce_is_about_an_address_whatever_for() -> None:
+    bounced = said("delivery-failed", bounce="hard", purposes=["calls"], channels=["email"])
+
+    assert waits(bounced)
+    assert not waits(bounced, ("calls",), ("phone",))
+
+
+def test_a_consumer_of_a_purpose_waits_on_all_its_channels_and_one_of_a_channel_for_all_its_purposes() -> None:
+    assert waits(said(purposes=["news"], channels=["sms"]), channels=())
+    assert not waits(said(**CALLS), channels=())
+    assert waits(said(channels=["email"]), ())
+    assert not waits(said(**CALLS), ())
+
+
+def test_a_refusal_at_one_controller_is_not_waited_for_because_of_what_another_does() -> None:
+    assert not waits(said(at="other"), channels=("sms",))
+    assert waits(said(at="other"))
+
+
+def test_an_objection_to_marketing_by_mail_is_waited_for_by_who_profiles_for_marketing() -> None:
+    assert waits(said("complaint-received", channels=["email"]), ("profile",), ("internal",))
+    assert not waits(said("restriction-placed", channels=["email"]), ("profile",), ("internal",))
+
+
+def test_a_consumer_of_what_is_not_registered_any_more_waits_for_everything() -> None:
+    assert waits(said(**CALLS), ("news", "gone"))
 
 
 def test_a_budget_may_be_reached() -> None:

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -26,8 +27,7 @@ listen = 127.0.0.1
 base_dir = {home}/run
 state_dir = {home}/state
 log_path = {home}/log
-ssl = no
-disable_plaintext_auth = no
+{security}
 first_valid_uid = 1
 default_internal_user = {internal}
 default_login_user = {login}
@@ -49,7 +49,9 @@ service imap-login {{
     port = {port}
   }}
   inet_listener imaps {{
-    port = 0
+    address = 127.0.0.1
+    port = {tls_port}
+    ssl = yes
   }}
 }}
 service anvil {{
@@ -58,15 +60,35 @@ service anvil {{
 """
 
 
-class Dovecot:
-    """The server, and a client for each of its users; every user that logs in has a mailbox."""
+_IN_CLEAR = """\
+ssl = no
+disable_plaintext_auth = no
+"""
+_ENCRYPTED = """\
+ssl = required
+ssl_cert = <{certificate}
+ssl_key = <{certificate}
+disable_plaintext_auth = yes
+"""
 
-    def __init__(self, port: int) -> None:
+
+class Dovecot:
+    """The server, and a client for each of its users; every user that logs in has a mailbox.
+
+    `tls_port`: where it encrypts from the first byte, if it has a certificate; then it lets nobody in otherwise.
+    """
+
+    def __init__(self, port: int, tls_port: int = 0) -> None:
         self.port = port
+        self.tls_port = tls_port
 
     @contextmanager
     def client(self, user: str) -> Iterator[Any]:
-        with IMAPClient("127.0.0.1", self.port, ssl=False) as client:
+        whoever = ssl.create_default_context()
+        whoever.check_hostname, whoever.verify_mode = False, ssl.CERT_NONE
+        with IMAPClient(
+            "127.0.0.1", self.tls_port or self.port, ssl=bool(self.tls_port), ssl_context=whoever
+        ) as client:
             client.login(user, PASSWORD)
             client.select_folder("INBOX")
             yield client
@@ -82,17 +104,17 @@ class Dovecot:
 
 
 @contextmanager
-def running() -> Iterator[Dovecot]:
-    """Run the server in the foreground, in a directory that its users may enter."""
+def running(certificate: Path | None = None) -> Iterator[Dovecot]:
+    """Run the server in the foreground, in a directory that its users may enter. `certificate`: its PEM, key first."""
     assert PROGRAM is not None
     home = Path(tempfile.mkdtemp(prefix="consent-dovecot-"))
     process = None
     try:
-        port = free_port()
-        configuration = _configure(home, port)
+        port, tls_port = free_port(), free_port() if certificate else 0
+        configuration = _configure(home, port, tls_port, certificate)
         process = subprocess.Popen([PROGRAM, "-F", "-c", str(configuration)], stdout=subprocess.DEVNULL)
         _await(port, process, home / "log")
-        yield Dovecot(port)
+        yield Dovecot(port, tls_port)
     finally:
         if process is not None:
             process.send_signal(signal.SIGTERM)
@@ -104,7 +126,7 @@ def running() -> Iterator[Dovecot]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _configure(home: Path, port: int) -> Path:
+def _configure(home: Path, port: int, tls_port: int, certificate: Path | None) -> Path:
     home.chmod(0o755)
     mail = home / "mail"
     mail.mkdir()
@@ -114,9 +136,11 @@ def _configure(home: Path, port: int) -> Path:
     os.chown(mail, owner.pw_uid, owner.pw_gid)
     internal, login, group = ("dovecot", "dovenull", "dovecot") if me.pw_uid == 0 else (me.pw_name,) * 3
     path = home / "dovecot.conf"
+    security = _ENCRYPTED.format(certificate=certificate) if certificate else _IN_CLEAR
     path.write_text(
         _CONFIGURATION.format(
-            home=home, port=port, internal=internal, login=login, group=group, password=PASSWORD,
+            security=security,
+            home=home, port=port, tls_port=tls_port, internal=internal, login=login, group=group, password=PASSWORD,
             uid=owner.pw_uid, gid=owner.pw_gid,
         )
     )  # fmt: skip

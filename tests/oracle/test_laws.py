@@ -4,15 +4,20 @@ Law 2, replay, is every question of the comparison that has an `as_of`; law 6, t
 seed; CONSENT_ORACLE_SEED takes it again.
 
 Seen to fail: a waiver for one channel lifting all; only the last refusal obeyed; a consent counted at every address, or
-for every channel.
+for every channel; a consumer that is not told to wait for a refusal by which its answer changed: a bounce that names a
+purpose, one of a purpose that is not registered, and one of the purpose that it asks about anew.
 """
 
 import os
+import uuid
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.decision import Decision
+from consent_ledger.domain.propagation import Refusal, Stage, refusal, uses
+from consent_ledger.domain.register import Register
 from consent_ledger.domain.scenario import Ledger
 from oracle import lives, times, worlds
 from oracle.identifiers import normal
@@ -73,6 +78,42 @@ def test_a_refusal_never_turns_a_no_into_a_yes() -> None:
         before, after = _ask(document, events, questions), _ask(document, [*events, refusal], questions)
 
         assert all(old.allow or not new.allow for old, new in zip(before, after, strict=True)), (seed, refusal)
+
+
+def test_who_asks_waits_for_every_refusal_that_turns_an_answer_to_no() -> None:
+    turned, spared = 0, 0
+    for seed in SEEDS:
+        document, life, events = _life(seed)
+        register = registers.compile(document, 1)
+        questions = [life.question() for _ in range(6)]
+        said = _refusal(life)
+        spreads = _spreading(register, said)
+
+        before, after = _ask(document, events, questions), _ask(document, [*events, said], questions)
+
+        for question, old, new in zip(questions, before, after, strict=True):
+            waits = _asking(register, question).concerns(spreads)
+            assert waits or old.reasons == new.reasons, (seed, question, said)
+            turned += old.reasons != new.reasons
+            spared += not waits
+    assert min(turned, spared) > len(SEEDS) // 10
+
+
+def _spreading(register: Register, said: Object) -> Refusal:
+    reached, _ = registers.reach(
+        register, type=said["type"], source=said["source"], controllers=said.get("controllers"),
+        controller_scope=said.get("controller_scope"),
+    )  # fmt: skip
+    now = datetime.now(UTC)
+    return refusal(
+        register, said, event_id=uuid.uuid4(), type=said["type"], declared_at=now, recorded_at=now, controllers=reached
+    )
+
+
+def _asking(register: Register, question: Object) -> Stage:
+    controller, purpose, channel = (question[name] for name in ("controller", "purpose", "channel"))
+    asked = uses(register, [controller], [purpose], [channel])
+    return Stage(name="tool", controllers=frozenset({controller}), uses=asked, instant=None, delays={})
 
 
 def _refusal(life: Life) -> Object:

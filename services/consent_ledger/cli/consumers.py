@@ -40,7 +40,10 @@ def add(
     data: Data = found.DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Register a tool. From now on every refusal of its controllers has to reach it."""
+    """Register a tool. From now on every refusal that may change an answer for its purposes and channels is its own.
+
+    A refusal of everything is everybody's. `consent propagation` shows which of them it has not confirmed.
+    """
     if NAME.fullmatch(name) is None:
         fail("a name has lower-case letters, digits, dot, hyphen and underscore, 63 at most", USAGE)
     wanted = [sorted(set(some or ())) for some in (controller, purpose, channel)]

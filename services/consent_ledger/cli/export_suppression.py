@@ -42,7 +42,9 @@ async def proof(ledger: Ledger, shown: dict[str, Any]) -> Suppression:
     """Make the proof of suppression of a person who was shown."""
     connection, now = ledger.connection, SystemClock().now()
     recorded = [datetime.fromisoformat(entry["recorded_at"]) for entry in shown["entries"] if is_refusal(entry)]
-    stages = await propagation.stages(connection, min(recorded, default=now), ledger.settings.partitions)
+    register = await exporting.register_of(connection)
+    since = min(recorded, default=now)
+    stages = await propagation.stages(connection, register, since, ledger.settings.partitions)
     hashes = [bytes.fromhex(one["hash"]) for one in shown["suppression"]]
     refused = await campaigns.refused(connection, shown["controller"], hashes)
     checks = [
@@ -51,5 +53,4 @@ async def proof(ledger: Ledger, shown: dict[str, Any]) -> Suppression:
         for one in refused
     ]  # fmt: skip
     duties = await requests.duties(connection, durations.instant(now))
-    register = await exporting.register_of(connection)
     return suppression_proof.suppression(register, shown, stages, checks, duties.notices, exporting.now())

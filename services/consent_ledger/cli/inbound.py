@@ -1,6 +1,7 @@
 """`consent inbound`: mail that comes back, from a pipe or a mailbox, becomes events."""
 
 import asyncio
+import ssl
 import sys
 from contextlib import ExitStack
 from typing import Annotated, Final
@@ -27,6 +28,8 @@ app = typer.Typer(no_args_is_help=True, help="Bounces, complaints and unsubscrip
 TEMPORARY: Final = 75
 _PIPE_SECONDS: Final = 60.0
 _NOT_LET_IN: Final = "the mail server does not let us in: look at CONSENT_IMAP_USER and CONSENT_IMAP_PASSWORD"
+
+_VOUCHED: Final = "its certificate must name CONSENT_IMAP_HOST and come from CONSENT_IMAP_CA_FILE"
 
 
 @app.command()
@@ -105,6 +108,9 @@ async def _once(settings: Settings, folders: Folders) -> dict[str, int]:
             opened = await asyncio.to_thread(stack.enter_context, Mailbox(settings, folders))
         except LoginError:
             fail(_NOT_LET_IN)
+        except ssl.SSLCertVerificationError as error:
+            # Its text names what is wrong, such as another name or an unknown authority, and no secrets.
+            fail(f"the mail server is not the one it must be ({error.verify_message}): {_VOUCHED}")
         except (IMAPClientError, OSError) as error:
             fail(f"the mail server does not answer ({type(error).__name__}): look at CONSENT_IMAP_HOST, then try again")
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import email.utils
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -13,6 +13,8 @@ from consent_ledger.connectors.outcome import AwayError, DeniedError, FailedErro
 
 T = TypeVar("T")
 
+ANSWER_MAX_BYTES: Final = 32 * 2**20
+"""How long an answer may be, as it is sent; of a longer one no more is read."""
 _SECONDS: Final = 30.0
 _ERRORS: Final = 400
 _SERVER_ERRORS: Final = 500
@@ -40,7 +42,10 @@ class Api:
     ) -> None:
         self.dry = dry
         self.would: list[str] = []
-        self._client = httpx.AsyncClient(base_url=url, auth=auth, headers=headers, timeout=timeout, transport=transport)
+        self._client = httpx.AsyncClient(
+            base_url=url, auth=auth, headers=headers, timeout=timeout, transport=transport,
+            event_hooks={"response": [_bound]},
+        )  # fmt: skip
         self._between = 1 / rate
         self._next = 0.0
 
@@ -81,6 +86,29 @@ class Api:
         at = max(self._next, loop.time())
         self._next = at + self._between
         await asyncio.sleep(at - loop.time())
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """An answer as it comes in, until it is too long."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        length = 0
+        async for piece in self._stream:
+            length += len(piece)
+            if length > ANSWER_MAX_BYTES:
+                raise FailedError("the answer is too long")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound(answer: httpx.Response) -> None:
+    assert isinstance(answer.stream, httpx.AsyncByteStream)  # noqa: S101 - what an asynchronous client reads
+    answer.stream = _Bounded(answer.stream)
 
 
 def _sorted(answer: httpx.Response) -> AwayError | FailedError | RefusedError:

@@ -1,14 +1,16 @@
 """How fast refusals spread: declared, recorded, on the topic, applied by each consumer (domain.md 7.3)."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
+from consent_ledger.domain import facts, rules_refusal
 from consent_ledger.domain.catalogue import FIVE_REFUSALS
+from consent_ledger.domain.register import Purpose, Register, Scope, addressed, scope
 
 REFUSALS: Final = frozenset({*FIVE_REFUSALS, "erasure-executed"})
 """The types that must spread; besides them a hard bounce."""
@@ -23,34 +25,104 @@ PUBLISHED: Final = "published"
 _MINUTE: Final = timedelta(minutes=1)
 
 
+EVERYTHING: Final = Scope(None, frozenset())
+
+
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """A refusal, by its event; `controllers`: those that it reaches, none when that is not known yet: then all."""
+    """A refusal, by its event; `controllers`: those that it reaches, none when that is not known yet: then all.
+
+    `scope`: the purposes that it reaches there; `channels` None: all.
+    """
 
     event_id: UUID
     type: str
     declared_at: datetime
     recorded_at: datetime
     controllers: frozenset[str]
+    scope: Scope = EVERYTHING
+    channels: frozenset[str] | None = None
+
+    def is_about(self, purpose: Purpose, channel: str) -> bool:
+        """Tell whether it may turn an answer for a purpose and channel to no."""
+        if self.controllers and purpose.controller not in self.controllers:
+            return False
+        return rules_refusal.is_about(purpose, channel, type=self.type, scope=self.scope, channels=self.channels)
+
+
+def refusal(
+    register: Register,
+    body: Mapping[str, Any],
+    *,
+    event_id: UUID,
+    type: str,
+    declared_at: datetime,
+    recorded_at: datetime,
+    controllers: Collection[str],
+) -> Refusal:
+    """Read a refusal from what its entry says without personal fields, by the register in force.
+
+    What cannot be read is a refusal of everything, as it is for a decision. A bounce is about an address, whatever for.
+    """
+    said = facts.words(type, body)
+    reached = EVERYTHING
+    if type in REFUSALS:
+        whom = addressed(register, type, str(body.get("source")), said["controllers"], said["controller_scope"])
+        reached = scope(register, whom.controllers, said["purposes"])
+    channels = said["channels"]
+    return Refusal(
+        event_id=event_id, type=type, declared_at=declared_at, recorded_at=recorded_at,
+        controllers=frozenset(controllers), scope=reached, channels=None if channels is None else frozenset(channels),
+    )  # fmt: skip
+
+
+Uses = tuple[tuple[Purpose, str], ...]
+
+
+def uses(
+    register: Register, controllers: Collection[str], purposes: Collection[str], channels: Collection[str]
+) -> Uses | None:
+    """Give the questions that a consumer of these purposes and channels asks (none: all); None: any question.
+
+    A purpose that asks anew for another one stops with it. A purpose that is not in the register any more may have been
+    any: then nothing is narrowed.
+    """
+    known = [one for name in controllers for one in register.purposes_of(name)]
+    if not (purposes or channels) or not {one.id for one in known}.issuperset(purposes):
+        return None
+    named = [one for one in known if not purposes or one.id in purposes]
+    below = (register.purposes.get((one.controller, one.terms.repermission_for or "")) for one in named)
+    return tuple(
+        (one, channel)
+        for one in [*named, *(other for other in below if other is not None)]
+        for channel in one.channels
+            if not channels or channel in channels
+    ) or None  # fmt: skip
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Where refusals arrive: the topic, or a consumer of some controllers (None: all) that was registered `since`.
 
+    `uses`: the purposes and channels that it asks about (None: any).
     It has everything recorded up to `instant` (None: nothing yet); `delays`: minute of recording → how long it took at
     most. What is missing there was not measured.
     """
 
     name: str
     controllers: frozenset[str] | None = None
+    uses: Uses | None = None
     since: datetime | None = None
     instant: datetime | None
     delays: Mapping[datetime, timedelta]
 
     def concerns(self, refusal: Refusal) -> bool:
         """Tell whether a refusal must arrive here."""
-        if self.since is not None and refusal.recorded_at < self.since:
+        return (self.since is None or refusal.recorded_at >= self.since) and self.asks_about(refusal)
+
+    def asks_about(self, refusal: Refusal) -> bool:
+        """Tell whether a refusal is about anything that is asked here, whenever it was recorded."""
+        if self.controllers is not None and refusal.controllers and not self.controllers & refusal.controllers:
             return False
-        return self.controllers is None or not refusal.controllers or bool(self.controllers & refusal.controllers)
+        return self.uses is None or any(refusal.is_about(*one) for one in self.uses)
 
     def has(self, refusal: Refusal) -> bool:
         """Tell whether a refusal has arrived here."""

@@ -4,11 +4,12 @@ Withdrawal: rows W1 to W20 (Art. 7(3)). Objection and complaint: rows O1 to O25 
 objection: rows A1 to A9 (Art. 21(1)). Restriction: rows R1 to R6 (Art. 18). Erasure: rows E1 to E12 (Art. 17).
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from consent_ledger.domain.case import Case
 from consent_ledger.domain.facts import Fact
-from consent_ledger.domain.register import Scope, covers
+from consent_ledger.domain.register import Purpose, Scope, covers
 from consent_ledger.domain.standing import Elsewhere
 
 _ASSESSED: Final = "Art. 21(1)"
@@ -54,20 +55,25 @@ def weigh(case: Case) -> None:
 
 
 def reaches(case: Case, refusal: Fact, scope: Scope) -> bool:
-    """Tell whether a refusal is about this purpose and channel.
+    """Tell whether a refusal is about this purpose and channel."""
+    return is_about(case.purpose, case.channel, type=refusal.type, scope=scope, channels=refusal.channels)
+
+
+def is_about(purpose: Purpose, channel: str, *, type: str, scope: Scope, channels: Collection[str] | None) -> bool:
+    """Tell whether a refusal of such a scope and such channels (None: all) is about a purpose and channel.
 
     Profiling for marketing is reached by every marketing objection, whatever its channels (Art. 21(2); row O4).
     """
-    if not covers(scope, case.purpose):
+    if not covers(scope, purpose):
         return False
-    if refusal.channels is None or case.channel in refusal.channels:
+    if channels is None or channel in channels:
         return True
     objects = (
         "objection-raised",
         "complaint-received",
-        "consent-withdrawn" if case.terms.column == "marketing" else "",
+        "consent-withdrawn" if purpose.terms.column == "marketing" else "",
     )
-    return case.channel == "internal" and case.terms.direct_marketing and refusal.type in objects
+    return channel == "internal" and purpose.terms.direct_marketing and type in objects
 
 
 def _shares_a_consent(case: Case, withdrawal: Elsewhere) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 from consent_ledger.domain import access
 from consent_ledger.domain.access import Kept, Place
 from consent_ledger.domain.notices import Notice
-from consent_ledger.domain.propagation import REFUSALS, Refusal, Stage, minute_of
+from consent_ledger.domain.propagation import REFUSALS, Refusal, Stage, minute_of, refusal
 from consent_ledger.domain.register import Register
 
 FORMAT: Final = "urn:consent-ledger:export:suppression:1"
@@ -90,7 +90,7 @@ def suppression(
             for one in shown["suppression"]
         ],
         refusals=[
-            _refused(entry, shown["controller"], topic, consumers, checks, notices)
+            _refused(register, entry, shown["controller"], topic, consumers, checks, notices)
             for entry in shown["entries"]
             if is_refusal(entry)
         ],
@@ -103,13 +103,13 @@ def is_refusal(entry: Mapping[str, Any]) -> bool:
 
 
 def _refused(
-    entry: Mapping[str, Any], controller: str, topic: Stage, consumers: Sequence[Stage], checks: Sequence[Check],
-    notices: Sequence[Notice],
+    register: Register, entry: Mapping[str, Any], controller: str, topic: Stage, consumers: Sequence[Stage],
+    checks: Sequence[Check], notices: Sequence[Notice],
 ) -> Refused:  # fmt: skip
     said, recorded = entry["said"], datetime.fromisoformat(entry["recorded_at"])
-    spreads = Refusal(
-        event_id=UUID(entry["event_id"]), type=entry["type"], recorded_at=recorded,
-        declared_at=datetime.fromisoformat(entry["occurred_at"]), controllers=frozenset({controller}),
+    spreads = refusal(
+        register, {**said, "source": entry["source"]}, event_id=UUID(entry["event_id"]), type=entry["type"],
+        declared_at=datetime.fromisoformat(entry["occurred_at"]), recorded_at=recorded, controllers=[controller],
     )  # fmt: skip
     about = {entry["event_id"], str(said.get("request_id"))}
     return Refused(
@@ -124,9 +124,7 @@ def _refused(
         channels=said["channels"] if isinstance(said.get("channels"), list) else None,
         voided=entry["voided"],
         published=_arrived(topic, spreads),
-        consumers=[
-            _arrived(one, spreads) for one in consumers if one.controllers is None or controller in one.controllers
-        ],
+        consumers=[_arrived(one, spreads) for one in consumers if one.asks_about(spreads)],
         first_check=next((check for check in checks if _is_hit(check, said, recorded)), None),
         notices=[one for one in notices if one.controller == controller and str(one.about) in about],
     )

@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -58,7 +59,9 @@ class Mailbox:
                     self._client.create_folder(folder)
             self._client.select_folder(self._folders.inbox)
         except BaseException:
-            self._client.shutdown()
+            # A connection that failed on its way to TLS cannot be shut down in good order; what failed is to be known.
+            with suppress(OSError):
+                self._client.shutdown()
             raise
         return self
 

@@ -4,9 +4,12 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from consent_ledger.domain.propagation import PUBLISHED, REFUSALS, Refusal, Stage
+from consent_ledger.domain import events
+from consent_ledger.domain import register as registers
+from consent_ledger.domain.propagation import PUBLISHED, REFUSALS, Refusal, Stage, refusal, uses
+from consent_ledger.domain.register import Register
 from consent_ledger.runtime.postgres import Connection
-from consent_ledger.store import consumers, statements
+from consent_ledger.store import consumers, ledger, statements
 
 _SQL = statements.load(__file__)
 
@@ -23,26 +26,28 @@ class Spread(NamedTuple):
 async def spread(connection: Connection, since: timedelta, partitions: int) -> Spread:
     """Read the refusals that were recorded within so long before now."""
     now: datetime = await connection.fetchval(_SQL["now"])
+    version, document = await ledger.read_register(connection)
+    register = registers.compile(document, version)
     rows = await connection.fetch(_SQL["refusals"], now - since, list(REFUSALS))
     refusals = [
-        Refusal(
-            event_id=row["event_id"], type=row["type"], declared_at=row["occurred_at"], recorded_at=row["recorded_at"],
-            controllers=frozenset(row["controllers"]),
+        refusal(
+            register, events.read_body(row["body"]), event_id=row["event_id"], type=row["type"],
+            declared_at=row["occurred_at"], recorded_at=row["recorded_at"], controllers=row["controllers"],
         )
         for row in rows
     ]  # fmt: skip
-    topic, *others = await stages(connection, now - since, partitions)
+    topic, *others = await stages(connection, register, now - since, partitions)
     return Spread(refusals, topic, others, now)
 
 
-async def stages(connection: Connection, since: datetime, partitions: int) -> list[Stage]:
+async def stages(connection: Connection, register: Register, since: datetime, partitions: int) -> list[Stage]:
     """Return how far the topic, which comes first, and each consumer are, and how long it took since an instant."""
     delays = {row["minute"]: row["worst"] for row in await connection.fetch(_SQL["publish_delays"], since)}
     topic = Stage(name=PUBLISHED, instant=await connection.fetchval(_SQL["published"]), delays=delays)
-    return [topic, *await _consumers(connection, since, partitions)]
+    return [topic, *await _consumers(connection, register, since, partitions)]
 
 
-async def _consumers(connection: Connection, since: datetime, partitions: int) -> list[Stage]:
+async def _consumers(connection: Connection, register: Register, since: datetime, partitions: int) -> list[Stage]:
     delays: dict[str, dict[datetime, timedelta]] = defaultdict(dict)
     for row in await connection.fetch(_SQL["ack_delays"], since):
         delays[row["consumer"]][row["minute"]] = row["worst"]
@@ -52,7 +57,8 @@ async def _consumers(connection: Connection, since: datetime, partitions: int) -
     return [
         Stage(
             name=one.name, controllers=frozenset(one.controllers), since=one.since,
-            instant=_least(instants[one.name]), delays=delays[one.name],
+            uses=uses(register, one.controllers, one.purposes, one.channels), instant=_least(instants[one.name]),
+            delays=delays[one.name],
         )
         for one in await consumers.registered(connection)
     ]  # fmt: skip

@@ -1,6 +1,6 @@
 -- name: refusals
 -- `$2`: the types; a hard bounce besides. A malformed refusal is an entry of such a type too.
-SELECT l.event_id, l.type, l.occurred_at, l.recorded_at,
+SELECT l.event_id, l.type, l.occurred_at, l.recorded_at, l.body,
        array(SELECT DISTINCT s.controller FROM entry_subject s WHERE s.shard = l.shard AND s.pos = l.pos) AS controllers
   FROM shard_head h
  CROSS JOIN LATERAL (
