@@ -186,7 +186,8 @@ def test_a_request_is_answered_once_identity_is_shown_and_its_digest_is_on_recor
     assert "Art. 12(6)" in early.err
     listed = consent("requests", "show", request, "--json", data=up.data).data
     assert listed["requests"][0]["state"] == "answered"
-    ((body,),) = ask(up, "SELECT convert_from(body, 'UTF8') FROM ledger WHERE type = 'request-answered'")
+    answers = "SELECT convert_from(body, 'UTF8') FROM ledger WHERE type = 'request-answered' AND request_of(body) = $1"
+    ((body,),) = ask(up, answers, request)
     assert json.loads(body)[1]["digest"] == "sha256:" + hashlib.sha256(files["access.json"]).hexdigest()
     # Also the steps that name nobody are told to whoever made the request.
     assert sorted(one["type"] for one in valid("access", files["access.json"])["events"]) == [

@@ -219,7 +219,10 @@ async def test_what_is_due_later_costs_nothing_until_then(stage: Stage) -> None:
 
 async def read_for_news(stage: Stage) -> int:
     """Say how many rows of dossiers the server reads to tell what is new, in a function that no plan shows."""
-    read = "SELECT seq_tup_read + idx_tup_fetch AS rows FROM pg_stat_xact_user_tables WHERE relname = 'dossier'"
+    read = (
+        "SELECT seq_tup_read + idx_tup_fetch AS rows FROM pg_stat_xact_user_tables"
+        " WHERE relid = 'consent.dossier'::regclass"
+    )
     at_once = timedelta()
     async with stage.home.superuser.transaction():
         await view.news(stage.home.superuser, stage.home.clock, pause=at_once, patience=at_once)
