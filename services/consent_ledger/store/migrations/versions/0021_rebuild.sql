@@ -67,5 +67,5 @@ end $$;
 
 -- Entries as they are, and to whom each speaks, without the hashes of the addresses.
 grant usage on schema consent to consent_replayer;
-grant select on ledger, shard_head, event, checkpoint to consent_replayer;
+grant select on ledger, shard_head, event, checkpoint, tile to consent_replayer;
 grant select (shard, pos, controller, role, type) on entry_subject to consent_replayer;
