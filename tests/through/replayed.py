@@ -84,7 +84,7 @@ async def replay(home: Installation) -> Replayed:
                 heads = {shard: place[1] for shard, place in (await view.recorded(connection)).items()}
                 entries = await view.entries(connection, [(shard, 0, end) for shard, end in heads.items()])
                 version = max((entry.register_version for entry in entries), default=0)
-                register = registers.compile(await view.register(connection, version), version)
+                register = await view.compiled(connection, version)
                 service = await keys.service_keys(connection, home.keks)
                 applied = [heads.get(shard, 0) for shard in range(max(heads) + 1)]
                 placed = await Placer(home.keks, service["digest"]).place(connection, entries, applied)

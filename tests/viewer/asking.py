@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import builders
-from consent_ledger.domain import register as registers
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.suppression import Answers, expand
 from consent_ledger.runtime.postgres import connect
@@ -53,7 +52,7 @@ async def answers(home: Installation, address: str, *, controller: str = "shop-b
 async def _read(snapshot: Snapshot, connection: Any, controller: str, hash_: bytes) -> Answers:
     found = (await snapshot.rows([hash_])).get(hash_)
     version = found.register_version if found else snapshot.register_version
-    register = registers.compile(await view.register(connection, version), version)
+    register = await view.compiled(connection, version)
     return expand(register, controller, "email", found.decisions if found else b"{}")
 
 

@@ -13,7 +13,6 @@ from consent_ledger.api.body import decode, json_response, read_body
 from consent_ledger.api.database import Database
 from consent_ledger.api.problems import forbidden
 from consent_ledger.domain import confirmation, durations
-from consent_ledger.domain import register as registers
 from consent_ledger.domain.errors import IdentifierError
 from consent_ledger.domain.identifiers import normalise
 from consent_ledger.domain.keyedhash import address_hash
@@ -59,6 +58,7 @@ class Confirmations:
         self._clock = clock
         self._patience = timedelta(milliseconds=settings.barrier_ms)
         self._max_staleness = timedelta(seconds=settings.max_staleness)
+        self._registers = view.LastRegister()
 
     async def post(self, request: Request) -> Response:
         """Answer one request. Raises `ProblemError`."""
@@ -81,8 +81,7 @@ class Confirmations:
                 if snapshot.horizon < now - self._max_staleness:
                     return "STALE"
                 found = (await snapshot.dossiers([token])).get(token)
-                version = snapshot.register_version
-                register = registers.compile(await view.register(connection, version) if version else {}, version)
+                register = await self._registers.of(connection, snapshot.register_version)
         except BehindError:
             return "STALE"
         facts = found[1].facts if found else ()

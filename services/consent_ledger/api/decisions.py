@@ -216,7 +216,7 @@ class Decisions:
 
 async def _rules(connection: Connection, keks: KeyEncryptionKeys, version: int) -> _Rules:
     found = await keys.controller_keys(connection, keks)
-    register = registers.compile(await view.register(connection, version) if version else {}, version)
+    register = await view.compiled(connection, version)
     return _Rules(register, {controller: key.key for controller, key in found.items()})
 
 

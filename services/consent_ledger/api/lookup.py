@@ -19,11 +19,9 @@ from consent_ledger.api.looks import WAIT_SECONDS, Looks
 from consent_ledger.api.problems import ProblemError, forbidden, unavailable
 from consent_ledger.api.questions import Question
 from consent_ledger.api.timelines import Entry, Identifier, Person, Reader, Suppression
-from consent_ledger.domain import register as registers
 from consent_ledger.domain.catalogue import MAX_IDENTIFIERS
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.keyedhash import address_hash
-from consent_ledger.domain.register import Register
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
@@ -121,7 +119,7 @@ class Lookup:
         self._keks = keks
         self._clock = clock
         self._patience = timedelta(milliseconds=settings.barrier_ms)
-        self._register = registers.compile({}, 0)
+        self._registers = view.LastRegister()
 
     async def close(self) -> None:
         """Close what officers' rights were used through."""
@@ -169,7 +167,7 @@ class Lookup:
         }
         try:
             async with behind_barrier(connection, self._patience, self._clock) as snapshot:
-                register = await self._register_of(connection, snapshot.register_version)
+                register = await self._registers.of(connection, snapshot.register_version)
                 reader = Reader(connection, self._keks, register, asked.controller, key, openings=asked.openings)
                 wanted, alone = [(kind, hash_) for hash_, (kind, _) in given.items()], None
                 if asked.event_id is not None:
@@ -178,11 +176,6 @@ class Lookup:
                 return _Found(await reader.person(snapshot, wanted, values, alone), key, given)
         except BehindError:
             raise unavailable("the view") from None
-
-    async def _register_of(self, connection: Connection, version: int) -> Register:
-        if version != self._register.version:
-            self._register = registers.compile(await view.register(connection, version), version)
-        return self._register
 
     async def _shown(self, asked: Asked, person: Person) -> Shown:
         entries = person.entries

@@ -11,7 +11,6 @@ from msgspec import UNSET, UnsetType
 
 from consent_ledger.api.answers import Place
 from consent_ledger.domain import privacy
-from consent_ledger.domain import register as registers
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.keyedhash import address_hash
@@ -226,8 +225,7 @@ class Reader:
 
     async def _register_of(self, version: int) -> Register:
         if version not in self._registers:
-            document = await view.register(self._connection, version)
-            self._registers[version] = registers.compile(document, version)
+            self._registers[version] = await view.compiled(self._connection, version)
         return self._registers[version]
 
     async def _suppression(self, snapshot: Snapshot, found: Timeline, values: dict[bytes, str]) -> list[Suppression]:

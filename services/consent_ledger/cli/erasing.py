@@ -12,7 +12,6 @@ import msgspec
 
 from consent_ledger.cli.terminal import NO, USAGE, fail
 from consent_ledger.domain import durations, events, holds, identity
-from consent_ledger.domain import register as registers
 from consent_ledger.domain.cloudevents import build, uuid7
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.keyedhash import address_hash
@@ -82,7 +81,7 @@ async def find(at: Desk, addresses: Addresses) -> Person:
     try:
         async with behind_barrier(at.officer, _PATIENCE) as snapshot:
             version = snapshot.register_version
-            register = registers.compile(await view.register(at.officer, version), version)
+            register = await view.compiled(at.officer, version)
             dossiers = dict((await snapshot.dossiers(hashes)).values())
             now = durations.instant(snapshot.now)
     except BehindError:

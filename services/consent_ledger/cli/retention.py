@@ -10,7 +10,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.terminal import AsJson, err, fail, out, run, say_json, table
-from consent_ledger.domain import register as registers
 from consent_ledger.domain.cloudevents import build
 from consent_ledger.runtime.clock import SystemClock
 from consent_ledger.runtime.keys import KeyFile
@@ -98,8 +97,7 @@ async def _review(settings: Settings) -> tuple[datetime, list[DueForReview], fro
     try:
         now = await store.database_now(connection)
         version = await store.register_version(connection)
-        document = await view.register(connection, version) if version else {}
-        purposes = registers.compile(document, version).purposes.values()
+        purposes = (await view.compiled(connection, version)).purposes.values()
         marketing = frozenset(one.controller for one in purposes if one.terms.direct_marketing)
         return now, await store.review(connection, now), marketing
     finally:

@@ -11,7 +11,6 @@ import msgspec
 from consent_ledger.cli import recorded
 from consent_ledger.cli.terminal import NO, USAGE, fail
 from consent_ledger.domain import events
-from consent_ledger.domain import register as registers
 from consent_ledger.domain.cloudevents import build, uuid7
 from consent_ledger.domain.facts import Fact, fact
 from consent_ledger.domain.register import Register
@@ -161,7 +160,7 @@ async def _personal(office: Office, place: tuple[int, int], controllers: Sequenc
 async def _register(connection: Connection) -> Register:
     async with _snapshot(connection) as snapshot:
         version = snapshot.register_version
-        return registers.compile(await view.register(connection, version) if version else {}, version)
+        return await view.compiled(connection, version)
 
 
 def _require(target: Target, source: str, entered_by: str, approved_by: str) -> None:

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from consent_ledger.domain import register as registers
 from consent_ledger.domain import suppression
 from consent_ledger.domain.durations import rfc3339
 from consent_ledger.domain.events import read_body
@@ -72,8 +71,7 @@ class Records:
         if version in self._registers:
             self._registers.move_to_end(version)
         else:
-            document = await view.register(connection, version) if version else {}
-            self._registers[version] = registers.compile(document, version)
+            self._registers[version] = await view.compiled(connection, version)
             if len(self._registers) > _REGISTERS_CACHED:
                 self._registers.popitem(last=False)
         return self._registers[version]

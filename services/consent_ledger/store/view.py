@@ -9,6 +9,8 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from consent_ledger.domain import register as registers
+from consent_ledger.domain.register import Register
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import statements
@@ -292,10 +294,23 @@ async def rows(connection: Connection, hashes: Collection[bytes]) -> dict[bytes,
     return {row[0]: StoredRow(*row[1:]) for row in await connection.fetch(_SQL["rows"], list(hashes))}
 
 
-async def register(connection: Connection, version: int) -> dict[str, Any]:
-    """Return one version of the register."""
-    document: dict[str, Any] = await connection.fetchval(_SQL["register"], version)
-    return document
+async def compiled(connection: Connection, version: int) -> Register:
+    """Return one version of the register, compiled; version 0 is the empty one, before anything was loaded."""
+    document = await connection.fetchval(_SQL["register"], version) if version else {}
+    return registers.compile(document, version)
+
+
+class LastRegister:
+    """Remembers the version of the register that was asked for last."""
+
+    def __init__(self) -> None:
+        self._register = registers.compile({}, 0)
+
+    async def of(self, connection: Connection, version: int) -> Register:
+        """Return one version of the register, compiled."""
+        if version != self._register.version:
+            self._register = await compiled(connection, version)
+        return self._register
 
 
 async def newest_load(connection: Connection) -> Load | None:

@@ -163,7 +163,7 @@ class Viewer:
         version = load.version if load else 0
         if version == self._register.version:
             return None
-        register = registers.compile(await view.register(connection, version), version)
+        register = await view.compiled(connection, version)
         is_new = version > head.register_version
         if is_new:
             old = await self._compiled(connection, head.register_version)
@@ -184,7 +184,7 @@ class Viewer:
             return None
         if version == self._register.version:
             return self._register
-        return registers.compile(await view.register(connection, version), version)
+        return await view.compiled(connection, version)
 
     async def _sweep(self, connection: Connection, head: Head) -> list[int]:
         """Return the next dossiers that a register load concerns, and move the sweep past them."""

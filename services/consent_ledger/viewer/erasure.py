@@ -131,8 +131,7 @@ class Eraser:
 
     async def _use_register(self, connection: Connection, head: Head) -> None:
         if head.register_version != self._register.version:
-            document = await view.register(connection, head.register_version)
-            self._register = registers.compile(document, head.register_version)
+            self._register = await view.compiled(connection, head.register_version)
 
     async def _doomed(
         self, connection: Connection, head: Head, controller: str, facts: Sequence[Fact], plan: Plan

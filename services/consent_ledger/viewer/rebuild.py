@@ -150,8 +150,7 @@ class Rebuild:
         self._epoch = await rebuild.begin(anew)
         self._rests_on, self._instant = live.rests_on, live.instant
         version = live.register_version
-        document = await view.register(anew, version) if version else {}
-        self._register = registers.compile(document, version)
+        self._register = await view.compiled(anew, version)
         await self._calls.load(anew)
         entries = sum(live.applied)
         async with self._workers(live) as workers:

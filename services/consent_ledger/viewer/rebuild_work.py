@@ -18,7 +18,6 @@ from typing import Final
 
 import msgspec
 
-from consent_ledger.domain import register as registers
 from consent_ledger.domain.facts import Dossier, Fact
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import Connection
@@ -103,10 +102,10 @@ class Worker:
     async def fold(self, connection: Connection, task: Fold) -> AsyncIterator[int]:
         """Fold a range of addresses, all in one transaction."""
         plan = self._plan
-        document = await view.register(connection, plan.register_version) if plan.register_version else {}
+        register = await view.compiled(connection, plan.register_version)
         calls = Calls(self._keks, plan.partitions)
         await calls.load(connection)
-        folder = Folder(registers.compile(document, plan.register_version), {}, plan.partitions, calls)
+        folder = Folder(register, {}, plan.partitions, calls)
         head = Head(
             epoch=plan.epoch, applied=plan.applied, seq=0, next_dossier=0, register_version=plan.register_version,
             sweep_controllers=[], sweep_from=0, instant=plan.instant, now=plan.instant, heads={},

@@ -135,7 +135,7 @@ class Retention:
     async def _use_register(self) -> None:
         version = await store.register_version(self._connection)
         if version:
-            self._register = registers.compile(await view.register(self._connection, version), version)
+            self._register = await view.compiled(self._connection, version)
             self._since = durations.instant(await store.register_since(self._connection, version))
         self._calendar_of = of_controllers(self._register)
 
