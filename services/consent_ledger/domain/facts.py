@@ -147,17 +147,27 @@ def words(
     restrictive = type in RESTRICTIVE
     malformed = body.get("malformed") is True
     details = _DETAILS.get(type)
+    purposes, channels = aims(type, body)
     return {
         "controllers": _controllers(body.get("controllers"), restrictive=restrictive),
         "controller_scope": _text(body.get("controller_scope")),
         "narrowed": body.get("identifier_scope") == "identifier",
-        "purposes": _listed(_purposes(body, type), restrictive=restrictive),
-        "channels": _channels(body.get("channels"), restrictive=restrictive),
+        "purposes": purposes,
+        "channels": channels,
         "malformed": malformed,
         "entered_by": _text(said.get("entered_by")) or (_LEDGER if malformed else None),
         "approved_by": _text(said.get("approved_by")),
         **(details(said, occurred) if details else {}),
     }
+
+
+def aims(type: str, body: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Read the purposes and the channels that an entry is about, as its fact has them."""
+    restrictive = type in RESTRICTIVE
+    return (
+        _listed(_purposes(body, type), restrictive=restrictive),
+        _channels(body.get("channels"), restrictive=restrictive),
+    )
 
 
 class Dossier(msgspec.Struct, frozen=True):

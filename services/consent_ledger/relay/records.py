@@ -9,7 +9,7 @@ import msgspec
 from consent_ledger.domain import suppression
 from consent_ledger.domain.durations import rfc3339
 from consent_ledger.domain.events import read_body
-from consent_ledger.domain.facts import words
+from consent_ledger.domain.facts import aims
 from consent_ledger.domain.keyedhash import key_check
 from consent_ledger.domain.published import change_key
 from consent_ledger.domain.register import Register
@@ -95,11 +95,11 @@ class Records:
 
 def _entry(entry: Entry) -> dict[str, Any]:
     body = read_body(entry.body)
-    said = words(entry.type, body)
+    purposes, channels = aims(entry.type, body)
     return {
         "id": str(entry.event_id), "shard": entry.shard, "position": entry.pos, "type": entry.type,
         "source": body["source"], "occurred_at": rfc3339(entry.occurred_at), "recorded_at": rfc3339(entry.recorded_at),
-        "purposes": said["purposes"], "channels": said["channels"],
+        "purposes": purposes, "channels": channels,
     }  # fmt: skip
 
 
