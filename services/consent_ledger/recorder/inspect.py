@@ -9,8 +9,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from consent_ledger.recorder.unreadable import read_leniently
 from consent_ledger.store.ledger import Claim
 
-_READ_TIMEOUT_MS = 10_000
-
 
 class TopicLostError(Exception):
     """The partition is not the one the ledger has read so far, or has lost events before they were read.

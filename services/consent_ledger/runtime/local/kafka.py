@@ -15,7 +15,6 @@ from consent_ledger.runtime.local.ports import LOOPBACK, free_port
 from consent_ledger.runtime.local.server import LocalServer, Report, silent
 
 _STARTED = "Kafka Server started"
-_FORMATTED = ("bootstrap.checkpoint", "meta.properties")
 # Of Kafka's defaults, what one process on a small machine needs otherwise.
 _SETTINGS: Mapping[str, str] = {
     "node.id": "1",
