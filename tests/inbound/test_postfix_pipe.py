@@ -64,11 +64,13 @@ class Piped:
         script.chmod(0o755)
 
     def says(self, **settings: str) -> None:
-        """Write the settings of the pipe anew."""
+        """Write the settings of the pipe anew, whole at once: an attempt may be reading them."""
         python = {"PYTHONHOME": sys.base_prefix, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         said = python | {f"CONSENT_{name}": value for name, value in settings.items()}
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in said.items()]
-        (self._home / "settings").write_text("".join(lines))
+        written = self._home / "settings.new"
+        written.write_text("".join(lines))
+        written.replace(self._home / "settings")
 
     def send(self, to: str, raw: bytes) -> None:
         """Send a mail as another mail server sends a report: the envelope has no sender."""
