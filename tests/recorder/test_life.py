@@ -2,7 +2,7 @@
 
 Seen to fail: the topics not looked at; shards not released; a shard never taken over from an owner that hangs; the
 register not read again when it has moved; control records appended together; a fault of ours in reading a register
-left to stop the shard; `valid_from` passed over.
+left to stop the shard; `valid_from` passed over; shards let go on a connection that a poll still uses.
 """
 
 import asyncio
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from builders import REGISTER, email, event, given, objected, register_loaded, withdrawn
+from builders import REGISTER, email, encode, event, given, objected, register_loaded, withdrawn
 from consent_ledger.recorder.app import WrongTopicsError
 from recorder.reading import outcome, require_balance, subjects
 from running import Installation, Place, installation, serving, until
@@ -127,6 +128,22 @@ async def test_a_recorder_that_is_told_to_stop_within_an_append_lets_it_end_firs
     assert await fresh.next_offset(1) == 1
     assert await owners(fresh) == {}
     await require_balance(fresh)
+
+
+async def test_a_recorder_that_is_told_to_stop_while_a_poll_appends_lets_its_shards_go(fresh: Installation) -> None:
+    topic, partition = fresh.partition(1)
+    async with serving(fresh.recorder().run()) as recorder:
+        await until(lambda: owns_all(fresh))
+        await fresh.fetch("SELECT pg_advisory_lock(hashtext('consent.register'))")
+        # Nothing of it is ever taken, so it is the next poll that moves the offset on.
+        async with AIOKafkaProducer(**fresh.settings.kafka(), transactional_id=fresh.settings.topic_prefix) as publisher:
+            await publisher.begin_transaction()
+            await publisher.send_and_wait(topic, encode(given()), partition=partition)
+            await publisher.abort_transaction()
+        await until(lambda: fresh.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+        recorder.cancel()
+
+    assert await owners(fresh) == {}
 
 
 async def test_two_recorders_share_the_shards_as_they_are_told(fresh: Installation) -> None:

@@ -77,6 +77,8 @@ class Recorder:
         self._left: set[int] = set()
         self._owned: dict[TopicPartition, _Shard] = {}
         self._connection: Connection | None = None
+        # Held by whoever uses the connection: FastStream cancels its reading, but does not await that.
+        self._at_work = asyncio.Lock()
         self._inspector = Inspector(settings.kafka())
         self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
         self._maintained_at = float("-inf")
@@ -131,36 +133,42 @@ class Recorder:
             raise WrongTopicsError("; ".join(vital))
 
     async def _release(self) -> None:
-        if self._connection is not None and not self._connection.is_closed():
-            await ledger.release(self._connection, self._owner)
-            await self._connection.close()
+        async with self._at_work:
+            if self._connection is not None and not self._connection.is_closed():
+                await ledger.release(self._connection, self._owner)
+                await self._connection.close()
 
     # -- owning shards
 
     async def _before_poll(self, consumer: ShardConsumer) -> list[TopicPartition]:
         """Keep what is owned, take what is free, and say what may be read. FastStream must see no exception of ours."""
-        try:
-            for partition in consumer.out_of_range & self._owned.keys():
-                # The claim that follows looks at the topic and says what is wrong with it.
-                self._drop(partition)
-            consumer.out_of_range.clear()
-            await self._maintain(consumer)
-            for partition, shard in list(self._owned.items()):
-                if self._owned.get(partition) is not shard:
-                    continue
-                position = await consumer.position(partition)
-                if shard.read_again or consumer.handed_out.get(partition, 0) > shard.next_offset:
-                    shard.read_again = False
-                    consumer.seek(partition, shard.next_offset)
-                elif position > shard.next_offset:
-                    # Everything handed out has been appended, so only markers of transactions lie between.
-                    await self._append(shard, [], [(shard.next_offset, position)])
-        except TopicLostError as error:
-            self._fail(error)
-        except Exception:
-            log.exception("cannot keep shards")
-            await self._drop_connection()
-        return list(self._owned)
+        async with self._at_work:
+            try:
+                for partition in consumer.out_of_range & self._owned.keys():
+                    # The claim that follows looks at the topic and says what is wrong with it.
+                    self._drop(partition)
+                consumer.out_of_range.clear()
+                await self._maintain(consumer)
+                await self._bring_to_place(consumer)
+            except TopicLostError as error:
+                self._fail(error)
+            except Exception:
+                log.exception("cannot keep shards")
+                await self._drop_connection()
+            return list(self._owned)
+
+    async def _bring_to_place(self, consumer: ShardConsumer) -> None:
+        """Make the consumer go on reading where the ledger stands."""
+        for partition, shard in list(self._owned.items()):
+            if self._owned.get(partition) is not shard:
+                continue
+            position = await consumer.position(partition)
+            if shard.read_again or consumer.handed_out.get(partition, 0) > shard.next_offset:
+                shard.read_again = False
+                consumer.seek(partition, shard.next_offset)
+            elif position > shard.next_offset:
+                # Everything handed out has been appended, so only markers of transactions lie between.
+                await self._append(shard, [], [(shard.next_offset, position)])
 
     async def _maintain(self, consumer: ShardConsumer) -> None:
         now = asyncio.get_running_loop().time()
@@ -247,14 +255,15 @@ class Recorder:
             shard = self._owned.get(TopicPartition(topic, number))
             if shard is not None:
                 parts.append(self._sure(shard, list(group)))
-        try:
-            if not await self._append_together(parts):
-                for part in parts:
-                    await self._append_alone(part)
-        except Exception:
-            # Not only database errors: a connection that dies within COPY surfaces in many ways.
-            log.exception("append failed")
-            await self._drop_connection()
+        async with self._at_work:
+            try:
+                if not await self._append_together(parts):
+                    for part in parts:
+                        await self._append_alone(part)
+            except Exception:
+                # Not only database errors: a connection that dies within COPY surfaces in many ways.
+                log.exception("append failed")
+                await self._drop_connection()
 
     def _sure(self, shard: _Shard, records: list[ConsumerRecord]) -> _Part:
         """Keep of what was read what is sure: up to the first offsets that are missing and were not missed before."""

@@ -128,7 +128,7 @@ class Receipts:
 
     def _choices(self, receipt: Mapping[str, Any]) -> Iterator[_Choice]:
         shape = self._shape
-        for part in _parts(receipt, shape.choices):
+        for part in _parts(receipt, shape.choices, keyed=shape.purpose == "*"):
             name = part["*"] if shape.purpose == "*" else at(part, shape.purpose)
             state = part["state"] if shape.state == "*" else at(part, shape.state)
             yield _Choice(_text(name), self._said(state), part)
@@ -260,13 +260,15 @@ class Receipts:
         return Made(event, value, rejection.reason if rejection else event.warning)
 
 
-def _parts(receipt: Mapping[str, Any], path: str) -> Iterator[Any]:
+def _parts(receipt: Mapping[str, Any], path: str, *, keyed: bool) -> Iterator[Any]:
+    """Find the choices at a path. `keyed`: they are an object by the purposes' names, or a list of such objects."""
     outer, _, inner = path.partition("/")
     found = at(receipt, outer)
-    if isinstance(found, dict):
-        yield from ({"*": name, "state": state} for name, state in found.items())
-    for part in _list(found):
-        yield from _parts(part, inner) if inner else [part] if isinstance(part, dict) else []
+    for part in found if isinstance(found, list) else [found]:
+        if inner:
+            yield from _parts(part, inner, keyed=keyed)
+        elif isinstance(part, dict):
+            yield from ({"*": name, "state": state} for name, state in part.items()) if keyed else [part]
 
 
 def _list(value: Any) -> list[Any]:
