@@ -136,7 +136,9 @@ async def test_a_recorder_that_is_told_to_stop_while_a_poll_appends_lets_its_sha
         await until(lambda: owns_all(fresh))
         await fresh.fetch("SELECT pg_advisory_lock(hashtext('consent.register'))")
         # Nothing of it is ever taken, so it is the next poll that moves the offset on.
-        async with AIOKafkaProducer(**fresh.settings.kafka(), transactional_id=fresh.settings.topic_prefix) as publisher:
+        async with AIOKafkaProducer(
+            **fresh.settings.kafka(), transactional_id=fresh.settings.topic_prefix
+        ) as publisher:
             await publisher.begin_transaction()
             await publisher.send_and_wait(topic, encode(given()), partition=partition)
             await publisher.abort_transaction()
