@@ -142,7 +142,11 @@ def test_a_publisher_signs_what_it_takes(tmp_path: Path) -> None:
     assert json.loads(NEW.sign(json.dumps(event).encode()))["signature"] == signature
 
 
-@pytest.mark.parametrize("wrong", ["", "ed25519:", "ed25519:AAAA", NEW.public.removeprefix("ed25519:"), 7])
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "ed25519:", "ed25519:AAAA", NEW.public.removeprefix("ed25519:"), 7],
+    ids=["empty", "without bytes", "short", "bare", "number"],
+)
 def test_a_register_with_a_broken_key_is_refused(wrong: Any) -> None:
     sources = {"web": {"controllers": ["shop-be"], "keys": [wrong]}}
 
