@@ -1,4 +1,4 @@
-"""Real servers for the tests: one Kafka and one PostgreSQL per run, started when the first test asks for them.
+"""Real servers for the tests: one Kafka and one PostgreSQL per process, started when the first test asks for them.
 
 With CONSENT_TEST_SERVERS=external those of CONSENT_KAFKA_BOOTSTRAP_SERVERS and CONSENT_DATABASE_URL, a superuser's, are
 used instead; with CONSENT_TEST_SERVERS=containers those of a container engine.
@@ -23,6 +23,15 @@ SERVERS = os.environ.get("CONSENT_TEST_SERVERS", "local")
 if SERVERS not in ("local", "external", "containers"):
     pytest.exit(f"CONSENT_TEST_SERVERS is local, external or containers, not {SERVERS}", returncode=4)
 EXTERNAL = SERVERS == "external"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run the whole suite in two processes, each with servers of its own, because most tests wait for something.
+
+    What is named on the command line, and all that shares external servers, runs in one.
+    """
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return 2 if whole and not EXTERNAL else 0
 
 
 @pytest.fixture(scope="session")
