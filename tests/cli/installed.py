@@ -15,6 +15,7 @@ import psutil
 from typer.testing import CliRunner
 
 from consent_ledger.cli.main import app
+from mortal import mortal
 
 READY_SECONDS = 150
 END_SECONDS = 10
@@ -59,7 +60,7 @@ def started(data: Path, *options: str) -> Iterator[Up]:
     command = [sys.executable, "-m", "consent_ledger.cli.main", "up", "--json", "--data", str(data), *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CONSENT_")}
     with (data.parent / "up.err").open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+        process = subprocess.Popen(mortal(command), stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
     stuck = threading.Timer(READY_SECONDS, process.kill)
     stuck.start()
     assert process.stdout is not None

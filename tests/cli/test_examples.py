@@ -14,6 +14,7 @@ import httpx
 
 from cli.installed import Up, consent
 from cli.people import NEWSLETTER, gave, somebody, withdrew
+from mortal import mortal
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 SECONDS = 60
@@ -65,7 +66,7 @@ def form(up: Up, path: Path, api: str) -> Iterator[str]:
     """Serve the form, which delivers to an API; gives its address."""
     environment = {**os.environ, "CONSENT_API_KEY": up.said["api_key"]}
     command = [sys.executable, str(EXAMPLES / "form.py"), "--api", api, "--port", "0"]
-    process = subprocess.Popen(command, cwd=path, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(mortal(command), cwd=path, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().strip()

@@ -17,6 +17,7 @@ from typing import Any
 from imapclient import IMAPClient
 
 from consent_ledger.runtime.local.ports import free_port
+from mortal import mortal
 
 PASSWORD = "secret"
 PROGRAM = shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin:/usr/local/sbin")
@@ -112,7 +113,7 @@ def running(certificate: Path | None = None) -> Iterator[Dovecot]:
     try:
         port, tls_port = free_port(), free_port() if certificate else 0
         configuration = _configure(home, port, tls_port, certificate)
-        process = subprocess.Popen([PROGRAM, "-F", "-c", str(configuration)], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(mortal([PROGRAM, "-F", "-c", str(configuration)]), stdout=subprocess.DEVNULL)
         _await(port, process, home / "log")
         yield Dovecot(port, tls_port)
     finally:

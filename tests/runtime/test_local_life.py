@@ -2,7 +2,8 @@
 
 Seen to fail: a guard that does not watch its input; one that does not look at its parent; no PR_SET_PDEATHSIG;
 leftovers not ended by the next start; the time of creation not compared; the command line not compared, or only by its
-beginning; no sweep; a living owner not respected; no close after a failed start; a close that waits for the start.
+beginning; no sweep; a living owner not respected; no close after a failed start; a close that waits for the start; a
+program of a test that outlives the run.
 """
 
 import asyncio
@@ -44,6 +45,14 @@ server.start()
 TELLS = """
 state = homes.read_state(server.home)
 print(json.dumps([state.guard.pid, state.server.pid]), flush=True)
+input()
+"""
+IN_A_TEST = f"""
+import json, subprocess, sys
+sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
+from mortal import mortal
+
+print(json.dumps([subprocess.Popen(mortal([sys.executable, "-c", "import time; time.sleep(600)"])).pid]), flush=True)
 input()
 """
 FORKS = """
@@ -100,6 +109,16 @@ def test_servers_end_with_a_parent_that_is_killed_and_the_next_start_sweeps_what
         assert len(left) == 2
         assert now == {next_one.home}
     assert [home.name for home in (own_cache / "run").iterdir()] == ["lock"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent is gone")
+def test_what_a_test_starts_ends_with_a_run_that_is_killed() -> None:
+    parent = spawn(IN_A_TEST)
+    processes = [psutil.Process(pid) for pid in numbers(parent)]
+
+    kill(parent)
+
+    assert all_gone(processes)
 
 
 def test_servers_end_with_their_parent_though_its_child_still_holds_the_pipe() -> None:
