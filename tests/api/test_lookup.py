@@ -1,71 +1,23 @@
-"""An officer is shown a person at one controller, after the ledger has recorded the look, and never otherwise.
+"""An officer is shown a person at one controller: what is recorded, and nothing of anybody else.
 
-Seen to fail: an answer sent before the ledger had the look; looks folded; a look that makes a key, or is kept under one
-that was destroyed; scope and controllers of the key not looked at; another controller's payloads, identifiers or events
-shown; everybody of a dossier taken for the person; voided entries not marked; what is erased told as if it were
-elsewhere; a digest without a key; a look under an address that has no key beside one that has; looks let through when
-published; a page that begins one too early; earlier looks, or events that refer to the person, left out; steps of a
-request not found by its name, by the person or by the step; steps of other controllers shown, also by their own id, or
-those of other people of the dossier, or of the first who used the name; a ring of events followed for ever.
+Seen to fail: another controller's payloads, identifiers or events shown; everybody of a dossier taken for the person;
+voided entries not marked; what is erased told as if it were elsewhere; a page that begins one too early; earlier looks,
+or events that refer to the person, left out; steps of a request not found by its name, by the person or by the step;
+steps of other controllers shown, also by their own id, or those of other people of the dossier, or of the first who
+used the name; a ring of events followed for ever.
 """
 
-import hmac
 import json
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from api.served import Api, bearer, question, served
+from api.looking import erase, shown, types
+from api.served import Api
 from builders import email, event, given, linked, objected, withdrawn
-from consent_ledger.domain.keyedhash import address_hash
-from consent_ledger.runtime.postgres import connect
-from consent_ledger.store import keys
-from running import Installation, installation, serving
+from running import Installation
 
 Address = Callable[[], str]
-REASON = "request of 3 March"
-
-
-async def looked(api: Api, value: str | None = None, *, wait: int = 20, key: str | None = None, **more: Any) -> Any:
-    said = {"controller": "shop-be", "reason": REASON, **({"subject": [email(value)]} if value else {}), **more}
-    headers = {"Prefer": f"wait={wait}"} | bearer(key)
-    return await api.client.post("/v1/subjects/lookup", json=said, headers=headers)
-
-
-async def shown(api: Api, value: str | None = None, **more: Any) -> Any:
-    answer = await looked(api, value, **more)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["shown"]
-
-
-def types(seen: Any) -> list[str]:
-    return [entry["type"] for entry in seen["entries"]]
-
-
-async def looks_of(installed: Installation, value: str) -> list[Any]:
-    """What the ledger holds of looks at an address of the first shop."""
-    hash_ = await hash_of(installed, value)
-    return await installed.fetch(
-        "SELECT l.*, p.person,"
-        "       (SELECT count(*) FROM entry_subject s WHERE (s.shard, s.pos) = (l.shard, l.pos)) AS named"
-        "  FROM entry_subject e JOIN ledger l USING (shard, pos) LEFT JOIN payload p USING (shard, pos)"
-        " WHERE e.hash = $1 AND l.type = 'subject-viewed' ORDER BY l.recorded_at",
-        hash_,
-    )
-
-
-async def hash_of(installed: Installation, value: str, controller: str = "shop-be") -> bytes:
-    connection = await connect(installed.settings.dsn, "consent_operator")
-    try:
-        key = (await keys.controller_keys(connection, installed.keks))[controller].key
-    finally:
-        await connection.close()
-    return address_hash(key, "email", value)
-
-
-# -- what is shown
 
 
 async def test_a_person_is_shown_in_clear_with_times_places_and_who_typed(api: Api, address: Address) -> None:
@@ -276,12 +228,6 @@ async def test_what_cannot_be_decrypted_any_more_is_shown_as_erased(
     assert seen["entries"][0]["said"]["evidence"]["ref"] is True
 
 
-async def erase(installed: Installation, value: str) -> None:
-    """Destroy the keys of a person, as an erasure does."""
-    hash_ = await hash_of(installed, value)
-    await installed.fetch("DELETE FROM person_key WHERE anchor = $1", hash_)
-
-
 async def test_a_long_timeline_comes_in_pages(api: Api, address: Address) -> None:
     person = address()
     for _ in range(5):
@@ -297,187 +243,3 @@ async def test_a_long_timeline_comes_in_pages(api: Api, address: Address) -> Non
     whole = [entry["event_id"] for entry in (await shown(api, person))["entries"][:5]]
     assert [len(page) for page in pages[:3]] == [2, 2, 1]
     assert [one for page in pages for one in page] == whole
-
-
-# -- the look
-
-
-async def test_a_look_is_an_entry_that_says_who_whose_why_and_what(
-    api: Api, installed: Installation, address: Address
-) -> None:
-    person = address()
-    await api.recorded(given(email(person)))
-    key = await api.key("audit", sources=(), controllers=["shop-be"])
-
-    answer = await looked(api, person, key=key, viewer="staff:eva")
-    again = await shown(api, person)
-
-    look = answer.json()["look"]
-    shown_then = answer.content[answer.content.index(b'"shown":') + len(b'"shown":') : -1]
-    assert types(again) == ["consent-given", "subject-viewed"]
-    entry = again["entries"][1]
-    assert (entry["event_id"], entry["position"]) == (look["event_id"], look["position"])
-    assert (entry["entered_by"], entry["said"]["reason"]) == ("staff:eva", REASON)
-    assert entry["said"]["api_key"] == key.split("_")[1]
-    assert entry["said"]["shown"] == 1
-    assert entry["identifiers"] == [{"role": "viewed", "type": "email", "value": person}]
-    assert entry["said"]["digest"] == look["digest"] == await digest(installed, shown_then)
-    (row, _) = await looks_of(installed, person)
-    assert REASON.encode() not in row["body"]
-    assert b"staff:eva" not in row["body"]
-    assert person.encode() not in row["body"]
-
-
-async def digest(installed: Installation, content: bytes) -> str:
-    connection = await connect(installed.settings.dsn, "consent_operator")
-    key = (await keys.controller_keys(connection, installed.keks))["shop-be"].key
-    await connection.close()
-    return "hmac-sha256:" + hmac.digest(key, content, "sha256").hex()
-
-
-async def test_nothing_is_shown_before_the_ledger_has_the_look(
-    kafka: str, postgres: str, template: str, tmp_path: Any
-) -> None:
-    async with installation(kafka, postgres, template, tmp_path) as made:
-        person = "an@example.be"
-        async with serving(made.recorder().run()) as recorder:
-            await made.recorded(await made.load_register(), service=recorder)
-            await made.recorded(await made.publish(given(email(person))), service=recorder)
-        async with follow(made), served(made, barrier_ms=5000) as api:
-            unrecorded = await looked(api, person, wait=1)
-        unheard = await looks_of(made, person)
-
-        async with follow(made), serving(made.recorder().run()), served(made, barrier_ms=5000) as api:
-            recorded = await looked(api, person)
-
-    assert (unrecorded.status_code, unrecorded.json()["type"]) == (503, "urn:consent-ledger:problem:not-recorded")
-    assert person not in unrecorded.text
-    assert unheard == []
-    assert recorded.status_code == 200
-
-
-def follow(made: Installation) -> Any:
-    from consent_ledger.viewer.app import Viewer  # noqa: PLC0415
-
-    return serving(Viewer(made.settings, made.keks, made.clock).run())
-
-
-async def test_without_kafka_nothing_is_shown(
-    api: Api, installed: Installation, address: Address, unused_port: int
-) -> None:
-    person = address()
-    await api.recorded(given(email(person)))
-
-    async with served(installed, barrier_ms=5000, kafka_bootstrap_servers=f"127.0.0.1:{unused_port}") as cut_off:
-        answer = await looked(cut_off, person)
-
-    assert answer.status_code == 503
-    assert person not in answer.text
-    assert await looks_of(installed, person) == []
-
-
-async def test_looks_change_no_answer_no_dossier_and_no_row_of_the_view(
-    api: Api, installed: Installation, address: Address
-) -> None:
-    person = address()
-    await api.recorded(given(email(person)))
-    before = (await api.decide(question(person)), await state(installed, person))
-
-    for _ in range(3):
-        await shown(api, person)
-
-    assert (await api.decide(question(person)), await state(installed, person)) == before
-    assert len(await looks_of(installed, person)) == 3
-
-
-async def state(installed: Installation, value: str) -> list[Any]:
-    hash_ = await hash_of(installed, value)
-    return await installed.fetch(
-        "SELECT d.facts, v.seq, v.decisions FROM ident i JOIN dossier d ON d.id = i.dossier JOIN view v USING (hash)"
-        " WHERE i.hash = $1",
-        hash_,
-    )
-
-
-async def test_a_look_makes_no_key_for_whom_there_is_none(api: Api, installed: Installation, address: Address) -> None:
-    nobody, erased = address(), address()
-    await api.recorded(given(email(erased)))
-    await erase(installed, erased)
-
-    for person in (nobody, erased):
-        await shown(api, person)
-
-    for person in (nobody, erased):
-        (look,) = await looks_of(installed, person)
-        assert look["person"] is None
-        assert look["payload_commit"] == bytes(32)
-        found = await installed.fetch("SELECT FROM person_key WHERE anchor = $1", await hash_of(installed, person))
-        assert found == []
-
-
-async def test_a_look_is_kept_under_the_persons_key_whichever_address_was_asked(
-    api: Api, installed: Installation, address: Address
-) -> None:
-    person, other = address(), address()
-    await api.recorded(given(email(person), email(other)))
-
-    await shown(api, other)
-    again = await shown(api, person)
-
-    assert [entry["personal"] for entry in again["entries"]] == ["shown", "shown"]
-    assert all(look["named"] == 1 for look in await looks_of(installed, person))
-
-
-async def test_a_look_cannot_be_published(api: Api, address: Address) -> None:
-    forged = event(
-        "subject-viewed", controllers=["shop-be"], subject=[email(address())], entered_by="x", reason="y", shown=0,
-        digest="z",
-    )  # fmt: skip
-
-    answer = await api.publish(forged)
-
-    assert (answer.status_code, answer.json()["type"]) == (422, "urn:consent-ledger:problem:look")
-
-
-# -- who may
-
-
-async def test_only_officers_of_the_controller_look(api: Api, installed: Installation, address: Address) -> None:
-    person = address()
-    await api.recorded(given(email(person)))
-    no_officer = await api.key("decide", "publish", "admin")
-    elsewhere = await api.key("audit", controllers=["shop-nl"])
-
-    answers = [await looked(api, person, key=key) for key in (no_officer, elsewhere)]
-
-    assert [answer.status_code for answer in answers] == [403, 403]
-    assert await looks_of(installed, person) == []
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"reason": None},
-        {"reason": " "},
-        {"subject": None},
-        {"subject": []},
-        {"event_id": str(uuid.uuid4())},
-        {"subject": [{"type": "pigeon", "value": "secret@example.be"}]},
-        {"limit": 0},
-        {"limit": 1001},
-        {"after": {"shard": 77, "position": 1}},
-        {"secret@example.be": 1},
-    ],
-)
-async def test_a_wrong_request_is_refused_without_repeating_it(api: Api, wrong: dict[str, Any]) -> None:
-    plain = {"controller": "shop-be", "reason": REASON, "subject": [email("secret@example.be")]}
-    said = {name: value for name, value in (plain | wrong).items() if value is not None}
-
-    answer = await api.client.post("/v1/subjects/lookup", json=said)
-
-    assert answer.status_code == 422
-    assert "secret" not in answer.text
-
-
-async def test_a_controller_that_does_not_exist_is_said(api: Api) -> None:
-    assert (await looked(api, "an@example.be", controller="nobody")).status_code == 404

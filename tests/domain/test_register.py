@@ -1,61 +1,22 @@
-"""What may be registered, what a load changes, and whom an event reaches under a register.
+"""What may be registered, and what a load changes.
 
 Seen to fail: vague aims, special categories and unknown fields let through; a load dropping what it does not name; the
-basis changed by a load; a source serving nobody taken at its word; a withdrawal and a voiding reaching only the named;
-sources, neighbours and the questions about a changed purpose left out of what changed; a controller joint with itself;
-a group objection without a group; each kind of period not taken for one; production not looked at; a load judged beside
-the register of today instead of that of its instant; later scheduled loads not judged again.
+basis changed by a load; sources, neighbours and the questions about a changed purpose left out of what changed; a
+controller joint with itself; a group objection without a group.
 """
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consent_ledger.domain import register, register_schedule
-from consent_ledger.domain.register import Register, RegisterError
-from consent_ledger.domain.register_schedule import Ahead
+from consent_ledger.domain import register
+from consent_ledger.domain.register import RegisterError
+from domain.registered import compiled, document, purpose
 
 REGISTERS = Path(__file__).parents[2] / "deploy" / "registers"
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DAY = timedelta(days=1)
 COMPANIES = ("dekra", "contactexpert", "vloet", "socomec", "bechtle")
-
-
-def purpose(controller: str = "north", name: str = "newsletter", **terms: Any) -> dict[str, Any]:
-    return {"controller": controller, "id": name, "basis": "consent", "channels": ["email"], **terms}
-
-
-def document(*purposes: dict[str, Any], **parts: Any) -> dict[str, Any]:
-    return {
-        "controllers": {
-            "north": {"group": "poles", "country": "BE", "default_objection_scope": "group"},
-            "south": {"group": "poles", "country": "NL", "default_objection_scope": "entity"},
-            "east": {"group": None, "country": "FR"},
-        },
-        "purposes": list(purposes),
-        "sources": {
-            "web:north": {"controllers": ["north"]},
-            "desk": {"controllers": ["north", "east"]},
-            "feed": {"controllers": []},
-        },
-        "dnc_registers": {"be-dncm": {"max_age": "P7D"}},
-        **parts,
-    }
-
-
-def compiled(*purposes: dict[str, Any], **parts: Any) -> Register:
-    return register.compile(document(*purposes, **parts), 1)
-
-
-def reached(what: Register, **said: Any) -> tuple[set[str], set[str]]:
-    asked: dict[str, Any] = {
-        "type": "objection-raised", "source": "web:north", "controllers": ["north"], "controller_scope": None,
-    }  # fmt: skip
-    found, addressed = register.reach(what, **(asked | said))
-    return set(found), set(addressed)
 
 
 # -- what may be registered
@@ -185,27 +146,6 @@ def test_a_purpose_alone_in_its_withdrawal_group_is_registered_with_a_warning() 
     assert register.parse(document(alone, {**alone, "id": "magazine"})).warnings == ()
 
 
-@pytest.mark.parametrize(
-    "terms",
-    [
-        {"retention": "P3Y"}, {"consent_ttl": "P1Y"}, {"inactivity_ttl": "P3Y"}, {"doc": {"retention": "P3Y"}},
-        {"doc": {"retention": None, "retention_in_seed": "n/s → →W"}}, {"basis": "legal-obligation"},
-    ],
-)  # fmt: skip
-def test_production_takes_a_purpose_that_says_how_long_data_are_kept(terms: dict[str, Any]) -> None:
-    assert register_schedule.fit({}, [], Ahead(NOW, document(purpose(**terms))), production=True)
-
-
-@pytest.mark.parametrize("terms", [{}, {"basis": "contract"}, {"doc": {"retention": None, "retention_in_seed": "n/s"}}])
-def test_production_refuses_a_purpose_that_does_not(terms: dict[str, Any]) -> None:
-    ahead = Ahead(NOW, document(purpose(**terms)))
-
-    with pytest.raises(RegisterError, match=r"north/newsletter: no retention period: set (consent_ttl or )?retention"):
-        register_schedule.fit({}, [], ahead, production=True)
-
-    assert register_schedule.fit({}, [], ahead)
-
-
 def test_an_empty_register_is_a_register() -> None:
     assert register.compile({}, 0).purposes == {}
 
@@ -248,49 +188,6 @@ def test_a_load_of_another_shape_is_refused(load: Any) -> None:
 def test_a_load_that_names_a_purpose_twice_is_refused() -> None:
     with pytest.raises(RegisterError, match="twice"):
         register.merge(None, document(purpose(), purpose(double_opt_in=True)))
-
-
-# -- loads ahead of their instant
-
-
-def test_a_load_is_fitted_into_the_schedule_at_its_instant() -> None:
-    schedule = [
-        Ahead(NOW, {"purposes": [purpose(consent_ttl="P1Y")]}),
-        Ahead(NOW + DAY, {"purposes": [purpose(consent_ttl="P2Y")]}),
-    ]
-    load = {"purposes": [purpose(name="magazine")]}
-
-    fitted = [
-        register_schedule.fit(document(purpose()), schedule, Ahead(at, load)) for at in (NOW - DAY, NOW, NOW + DAY)
-    ]
-
-    assert [one["purposes"][0].get("consent_ttl") for one in fitted] == [None, "P1Y", "P2Y"]
-    assert all(one["purposes"][1]["id"] == "magazine" for one in fitted)
-
-
-def test_a_load_that_rests_on_one_scheduled_before_it_is_taken_and_one_for_an_earlier_instant_refused() -> None:
-    schedule = [Ahead(NOW, {"controllers": {"west": {}}})]
-    load = {"purposes": [purpose("west")]}
-
-    assert register_schedule.fit(document(), schedule, Ahead(NOW, load))
-    with pytest.raises(RegisterError, match="unknown controller"):
-        register_schedule.fit(document(), schedule, Ahead(NOW - DAY, load))
-
-
-def test_a_load_that_would_spoil_a_scheduled_one_is_refused_with_its_instant() -> None:
-    schedule = [Ahead(NOW, {"purposes": [purpose(name="magazine", basis="contract")]})]
-
-    with pytest.raises(RegisterError, match=r"^with the load scheduled for 2026-03-01T12:00:00\+00:00: .*basis cannot"):
-        register_schedule.fit(document(), schedule, Ahead(NOW - DAY, {"purposes": [purpose(name="magazine")]}))
-
-
-def test_what_is_scheduled_is_checked_again_with_every_load_before_it() -> None:
-    asked = purpose(inactivity_ttl="P3Y")
-    schedule = [Ahead(NOW, {"purposes": [purpose(name="ask", repermission_for="newsletter")]})]
-
-    assert register_schedule.fit(document(asked), schedule, Ahead(NOW - DAY, {"purposes": [asked]}))
-    with pytest.raises(RegisterError, match=r"^with the load scheduled for .* a purpose without inactivity_ttl$"):
-        register_schedule.fit(document(asked), schedule, Ahead(NOW - DAY, {"purposes": [purpose()]}))
 
 
 # -- what a load changes
@@ -353,84 +250,3 @@ def test_a_new_purpose_changes_what_older_refusals_reach_in_its_group() -> None:
     changed = register.changed_purposes(compiled(purpose("south")), compiled(purpose("south"), purpose()))
 
     assert changed == {("south", "newsletter"), ("north", "newsletter")}
-
-
-# -- whom an event reaches
-
-
-def test_a_permission_reaches_those_it_names_and_no_others() -> None:
-    named = reached(compiled(), type="consent-given", controllers=["north", "west"], controller_scope="group")
-
-    assert named == ({"north"}, {"north"})
-    assert reached(compiled(), type="consent-given", controllers=None) == (set(), set())
-    assert reached(compiled(), type="consent-given", controllers="all") == (set(), set())
-
-
-def test_an_objection_reaches_the_group_by_default_but_its_words_go_to_the_named_controller() -> None:
-    assert reached(compiled()) == ({"north", "south"}, {"north"})
-    assert reached(compiled(), controller_scope="entity") == ({"north"}, {"north"})
-    assert reached(compiled(), controllers=["south"]) == ({"south"}, {"south"})
-    assert reached(compiled(), controllers=["south"], controller_scope="group") == ({"north", "south"}, {"south"})
-
-
-def test_an_erasure_request_is_not_widened_to_the_group() -> None:
-    assert reached(compiled(), type="erasure-requested") == ({"north"}, {"north"})
-    assert reached(compiled(), type="erasure-requested", controller_scope="group") == ({"north", "south"}, {"north"})
-
-
-@pytest.mark.parametrize("controllers", [None, (), ["west"]])
-def test_a_refusal_without_a_known_controller_reaches_all_that_its_source_serves(controllers: Any) -> None:
-    said: dict[str, Any] = {"type": "complaint-received", "controllers": controllers}
-
-    assert reached(compiled(), source="desk", **said)[0] == {"north", "east"}
-    assert reached(compiled(), source="nobody", **said)[0] == {"north", "south", "east"}
-    assert reached(compiled(), source="feed", **said)[0] == {"north", "south", "east"}
-
-
-def test_one_unknown_controller_beside_a_known_one_widens_too() -> None:
-    assert reached(compiled(), type="complaint-received", controllers=["south", "west"]) == (
-        {"north", "south"}, {"north", "south"},
-    )  # fmt: skip
-
-
-def test_a_withdrawal_reaches_whoever_may_share_the_consent() -> None:
-    assert reached(compiled(), type="consent-withdrawn") == ({"north", "south", "east"}, {"north"})
-    assert reached(compiled(), type="consent-withdrawn", controllers=["south"]) == ({"north", "south"}, {"south"})
-
-
-@pytest.mark.parametrize("naming", ["north", "east"])
-def test_a_refusal_reaches_the_joint_controllers_whoever_names_them(naming: str) -> None:
-    other = {"north": "east", "east": "north"}[naming]
-    what = compiled(purpose(naming, "file", joint_with=[other]), purpose(other, "file"), purpose(other, "news"))
-
-    placed = reached(what, type="restriction-placed", controllers=[other])
-
-    assert placed == ({naming, other}, {other})
-
-
-def test_facts_about_ages_and_bounces_stay_with_the_controller_that_learnt_them() -> None:
-    what = compiled(purpose("north", "file", joint_with=["east"]), purpose("east", "file"))
-
-    assert reached(what, type="age-established")[0] == {"north"}
-    assert reached(what, type="delivery-failed")[0] == {"north"}
-
-
-def test_a_voiding_goes_wherever_its_target_may_be() -> None:
-    assert reached(compiled(), type="event-voided")[0] == {"north", "south", "east"}
-
-
-def test_registers_and_snapshots_go_into_no_dossier() -> None:
-    assert reached(compiled(), type="preference-register-imported", controllers=None) == (set(), set())
-    assert reached(compiled(), type="register-loaded", controllers=None) == (set(), set())
-
-
-def test_a_refusal_of_an_unknown_purpose_is_one_of_all() -> None:
-    what = compiled(purpose(withdrawal_group="g"), purpose(name="magazine"), purpose("south", "magazine"))
-    north = frozenset({"north"})
-
-    assert register.scope(what, north, ("magazine", "old")).names is None
-    assert register.scope(what, north, ("magazine",)).names == frozenset({"magazine"})
-    assert register.scope(what, frozenset({"south"}), ("newsletter",)).names is None
-    assert register.scope(what, frozenset({"north", "south"}), ("newsletter",)) == (
-        frozenset({"newsletter"}), frozenset({"g"}),
-    )  # fmt: skip

@@ -7,11 +7,9 @@ Seen to fail:
 - a refused erasure without grounds, a lifting before the subject knew, a stranger's answer taken for the answer;
 - a voided answer left standing; a voided confirmation believed;
 - the local date taken in UTC; Sundays or public holidays worked;
-- the steps taken in the order in which they come, all of them or those of one instant;
-- recipients told late by a day, of a refused rectification, of purposes that nobody touched; nobody but those told.
+- the steps taken in the order in which they come, all of them or those of one instant.
 """
 
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -20,51 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_ledger.domain import durations, notices, register, requests
+from consent_ledger.domain import requests
 from consent_ledger.domain.deadlines import art12_due
-from consent_ledger.domain.requests import Request, Step
-from consent_ledger.runtime.calendars import calendar, of_controllers
-
-REGISTER = register.parse(
-    {
-        "controllers": {"shop": {"country": "BE"}, "branch": {"country": "NL"}, "far": {"country": "PT"}},
-        "sources": {"desk": {"controllers": ["shop", "branch", "far"]}},
-        "purposes": [
-            {"controller": "shop", "id": "letters", "basis": "consent", "channels": ["post"],
-             "doc": {"recipients": ["Printer NV", "Post NV"]}},
-            {"controller": "shop", "id": "calls", "basis": "consent", "channels": ["phone"],
-             "doc": {"recipients": ["Dialler BV"]}},
-        ],
-    }
-)  # fmt: skip
-ONE = uuid.UUID(int=1)
-
-
-def at(day: str) -> str:
-    return day if "T" in day else f"{day}T10:00:00Z"
-
-
-def step(type: str, day: str, *, id: uuid.UUID | None = None, source: str = "desk", **body: Any) -> Step:
-    reference = requests.REFERENCE.get(type)
-    said = {"controllers": ["shop"], "source": source, **({reference: str(ONE)} if reference else {}), **body}
-    instant = durations.instant(at(day))
-    found = {name: value for name, value in said.items() if value is not None}
-    return requests.step(
-        REGISTER, event_id=id or uuid.uuid4(), type=type, occurred=instant, recorded=instant, body=found
-    )
-
-
-def received(day: str, article: str = "15", **body: Any) -> Step:
-    return step("request-received", day, article=article, **body)
-
-
-def fold(*steps: Step, now: str) -> list[Request]:
-    return requests.fold(requests.by_request(steps), of_controllers(REGISTER), durations.instant(at(now)))
-
-
-def only(*steps: Step, now: str) -> Request:
-    (found,) = fold(*steps, now=now)
-    return found
+from consent_ledger.domain.requests import Step
+from consent_ledger.runtime.calendars import calendar
+from domain.steps import ONE, fold, only, received, step
 
 
 @pytest.mark.parametrize(
@@ -301,55 +259,6 @@ def test_an_article_is_read_as_people_write_it(said: Any, article: str) -> None:
 
 def test_a_step_without_its_request_waits() -> None:
     assert fold(step("request-answered", "2026-03-12"), now="2026-03-20") == []
-
-
-# -- notices
-
-
-def told(*steps: Step, now: str) -> list[tuple[str, str, bool]]:
-    found = notices.fold(requests.by_request(steps), REGISTER, of_controllers(REGISTER), durations.instant(at(now)))
-    return [(one.recipient, one.state, one.overdue) for one in found]
-
-
-def test_an_erasure_is_told_to_all_recipients_within_seven_days() -> None:
-    steps = [
-        step("erasure-requested", "2026-03-10", id=ONE),
-        step("erasure-executed", "2026-03-12"),
-        step("recipient-notified", "2026-03-13", recipient="Printer NV"),
-        step("recipient-notified", "2026-03-13", recipient="Post NV"),
-        step("recipient-notified", "2026-03-15", recipient="Post NV", outcome="acknowledged"),
-    ]
-
-    assert told(steps[0], now="2026-03-20") == []
-    assert told(*steps, now="2026-03-19") == [
-        ("Dialler BV", "open", False), ("Post NV", "acknowledged", False), ("Printer NV", "told", False)
-    ]  # fmt: skip
-    assert told(*steps, now="2026-03-20")[0] == ("Dialler BV", "open", True)
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [step("restriction-placed", "2026-03-10", id=ONE, purposes=["calls"])],
-        [received("2026-03-10", "16", purposes=["calls"]), step("request-answered", "2026-03-10", outcome="done")],
-        [
-            step("consent-withdrawn", "2026-03-10", id=ONE, purposes=["calls"]),
-            step("recipient-notified", "2026-03-10", recipient="Bank NV"),
-        ],
-    ],
-)
-def test_only_recipients_of_the_purposes_concerned_are_to_be_told(steps: list[Step]) -> None:
-    found = told(*steps, now="2026-03-11")
-
-    assert found[0] == ("Dialler BV", "open", False)
-    assert {one[0] for one in found[1:]} <= {"Bank NV"}
-
-
-@pytest.mark.parametrize("closing", [{"outcome": "refused"}, {"outcome": "done", "source": "stranger"}])
-def test_what_was_not_done_is_not_told(closing: dict[str, Any]) -> None:
-    steps = [received("2026-03-10", "16"), step("request-answered", "2026-03-12", **closing)]
-
-    assert told(*steps, now="2026-04-20") == []
 
 
 # -- laws

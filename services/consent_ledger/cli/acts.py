@@ -24,7 +24,8 @@ _PER_KIND: Final = 40
 _WARM_UP: Final = 5
 _LATE: Final = 20
 _TWICE: Final = 20
-_PACE_SECONDS: Final = 0.02
+_PACE_SECONDS: Final = 0.01
+_BESIDE_SECONDS: Final = 0.04
 _ARRIVES_SECONDS: Final = 60.0
 _QUESTION_SECONDS: Final = 0.2
 _MILLI: Final = 1_000.0
@@ -315,9 +316,9 @@ async def _keep_publishing(stage: Stage, done: asyncio.Event) -> None:
     while not done.is_set():
         person = stage.cast.person()
         await _send_all(stage.post, gave(person))
-        await asyncio.sleep(_PACE_SECONDS * 2)
+        await asyncio.sleep(_BESIDE_SECONDS)
         await stage.post.send(withdrew(person))
-        await asyncio.sleep(_PACE_SECONDS * 2)
+        await asyncio.sleep(_BESIDE_SECONDS)
 
 
 async def _keep_asking(stage: Stage, questions: Questions, done: asyncio.Event) -> None:

@@ -84,7 +84,7 @@ async def _tell(data: Path | None, stories: list[Story], teller: Teller) -> None
     teller.begin()
     try:
         async with directory(data) as home:
-            stories.append(await _play(home, teller, began))
+            stories.append(await _play(home, teller, began, keep=data is not None))
     except TimeoutError:
         fail("what must happen did not happen in time; with --data DIR the logs are kept")
     except BehindError as error:
@@ -93,12 +93,14 @@ async def _tell(data: Path | None, stories: list[Story], teller: Teller) -> None
         teller.end()
 
 
-async def _play(home: Path, teller: Teller, began: float) -> Story:
+async def _play(home: Path, teller: Teller, began: float, *, keep: bool) -> Story:
     said = Settings(_env_file=None).model_copy(
         update={"database_url": None, "kafka_bootstrap_servers": None, "lease_seconds": _LEASE_SECONDS}
     )
     async with AsyncExitStack() as stack:
-        installation = await stack.enter_async_context(installed(home, said, report=teller.note))
+        installation = await stack.enter_async_context(
+            installed(home, said, report=teller.note, brief=True, keep=keep)
+        )
         teller.done("Kafka, PostgreSQL and the five services are up", "loading the registers")
         documents = shipped()
         for loaded in await load_all(installation.settings, documents):

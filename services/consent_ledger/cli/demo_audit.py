@@ -112,18 +112,20 @@ async def _tell(data: Path | None, stories: list[AuditStory], teller: Teller) ->
     teller.begin()
     try:
         async with directory(data) as home:
-            stories.append(await _play(home, teller))
+            stories.append(await _play(home, teller, keep=data is not None))
     except TimeoutError:
         fail("what must happen did not happen in time; with --data DIR the logs are kept")
     finally:
         teller.end()
 
 
-async def _play(home: Path, teller: Teller) -> AuditStory:
+async def _play(home: Path, teller: Teller, *, keep: bool) -> AuditStory:
     began = time.perf_counter()
     said = Settings(_env_file=None).model_copy(update={"database_url": None, "kafka_bootstrap_servers": None})
     async with AsyncExitStack() as stack:
-        installation = await stack.enter_async_context(installed(home, said, report=teller.note))
+        installation = await stack.enter_async_context(
+            installed(home, said, report=teller.note, brief=True, keep=keep)
+        )
         settings = installation.settings
         teller.done("Kafka, PostgreSQL and the five services are up", "recording a history")
         history = await _record(installation)

@@ -60,11 +60,19 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def installed(
-    data: Path, said: Settings, *, report: Report, port: int | None = None, fresh: bool = False
+    data: Path,
+    said: Settings,
+    *,
+    report: Report,
+    port: int | None = None,
+    fresh: bool = False,
+    brief: bool = False,
+    keep: bool = True,
 ) -> AsyncIterator[Installation]:
     """Start everything on `data`, an absolute path, and end it with the block.
 
-    A later start on the same `data` goes on where this one ended.
+    A later start on the same `data` goes on where this one ended. `brief`: it starts fast, for a life of minutes. Unless
+    its data is to `keep`, the end is fast as well.
 
     Raises `LocalServerError` when `data` is in use or a server cannot start, `ServiceError` when a service cannot.
     """
@@ -80,10 +88,10 @@ async def installed(
                     "log_directory": said.log_directory or str(data / found.CHECKPOINTS),
                 }
             )
-            kafka = None if said.kafka_bootstrap_servers else Kafka(data / "kafka", report=report)
+            kafka = None if said.kafka_bootstrap_servers else Kafka(data / "kafka", report=report, brief=brief)
             postgres = None if said.database_url else Postgres(data / "postgres", report=report)
             servers = [server for server in (kafka, postgres) if server is not None]
-            stack.push_async_callback(_close, servers)
+            stack.push_async_callback(_close, servers, keep=keep)
             bootstrap, (url, key) = await _both(
                 _bring_up_kafka(kafka, settings), _bring_up_database(postgres, settings, data / "api-key", report)
             )
@@ -116,8 +124,10 @@ def _clear(data: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-async def _close(servers: Sequence[LocalServer]) -> None:
+async def _close(servers: Sequence[LocalServer], *, keep: bool) -> None:
     """Stop servers in good order, and fast where that takes long: both recover, and whoever stops us waits."""
+    if not keep:
+        await asyncio.gather(*(asyncio.to_thread(server.stop, immediate=True) for server in servers))
     closing = {asyncio.create_task(asyncio.to_thread(server.close)): server for server in servers}
     if closing:
         _, slow = await asyncio.wait(closing, timeout=_SERVERS_GRACE_SECONDS)
@@ -230,6 +240,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "CONSENT_LOG_ORIGIN": settings.log_origin,
         "CONSENT_LOG_DIRECTORY": settings.log_directory or "",
         "CONSENT_LEASE_SECONDS": str(settings.lease_seconds),
+        "CONSENT_SEAL_SECONDS": str(settings.seal_seconds),
         # One port cannot serve the figures of several processes.
         "CONSENT_METRICS_PORT": "0",
     }
