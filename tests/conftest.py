@@ -15,8 +15,9 @@ import pytest
 
 from consent_ledger.runtime.local import Kafka, Postgres
 
-# A machine under load may take long over one example, which says nothing about the code.
-hypothesis.settings.register_profile("consent", deadline=None, print_blob=True)
+# A machine under load may take long over one example, or to make one up, which says nothing about the code.
+_SLOW = (hypothesis.HealthCheck.too_slow,)
+hypothesis.settings.register_profile("consent", deadline=None, print_blob=True, suppress_health_check=_SLOW)
 hypothesis.settings.load_profile("consent")
 
 SERVERS = os.environ.get("CONSENT_TEST_SERVERS", "local")

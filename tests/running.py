@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +15,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 import builders
 from consent_ledger.recorder.app import Recorder
+from consent_ledger.relay.app import Relay
 from consent_ledger.runtime import topics
 from consent_ledger.runtime.clock import SystemClock
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import partition_of_shard
+from consent_ledger.viewer.app import Viewer
 
 Headers = Sequence[tuple[str, bytes | None]]
 Answer = TypeVar("Answer")
@@ -104,6 +106,27 @@ class Installation:
     def recorder(self, **settings: Any) -> Recorder:
         """A recorder that has not been started; `settings` differ from the installation's."""
         return Recorder(self.settings.model_copy(update=settings), self.keks, self.clock)
+
+    def viewer(self) -> Viewer:
+        """A viewer that has not been started."""
+        return Viewer(self.settings, self.keks, self.clock)
+
+    def relay(self) -> Relay:
+        """A relay that has not been started."""
+        return Relay(self.settings, self.keks, self.clock)
+
+    @asynccontextmanager
+    async def at_work(
+        self, register: dict[str, Any] | None = None, *, with_relay: bool = False
+    ) -> AsyncIterator[asyncio.Task[None]]:
+        """Run recorder and viewer, and a relay if wanted, with a register in force; gives the recorder's task."""
+        async with AsyncExitStack() as stack:
+            recorder = await stack.enter_async_context(serving(self.recorder().run()))
+            await stack.enter_async_context(serving(self.viewer().run()))
+            if with_relay:
+                await stack.enter_async_context(serving(self.relay().run()))
+            await self.recorded(await self.load_register(register), service=recorder)
+            yield recorder
 
     def partition(self, shard: int) -> TopicPartition:
         return partition_of_shard(self.settings.topic_prefix, shard)

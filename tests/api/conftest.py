@@ -8,8 +8,7 @@ import pytest
 import builders
 from api.served import Api, served
 from consent_ledger.runtime.local.ports import free_port
-from consent_ledger.viewer.app import Viewer
-from running import Installation, installation, serving
+from running import Installation, installation
 
 REGISTER = {
     **builders.REGISTER,
@@ -59,10 +58,8 @@ async def installed(
     """An installation with its register loaded, whose recorder and viewer run."""
     async with (
         installation(kafka, postgres, template, tmp_path_factory.mktemp("api")) as made,
-        serving(made.recorder().run()) as recorder,
-        serving(Viewer(made.settings, made.keks, made.clock).run()),
+        made.at_work(REGISTER),
     ):
-        await made.recorded(await made.load_register(REGISTER), service=recorder)
         yield made
 
 

@@ -77,9 +77,8 @@ async def test_nothing_is_shown_before_the_ledger_has_the_look(
 
 
 def follow(made: Installation) -> Any:
-    from consent_ledger.viewer.app import Viewer  # noqa: PLC0415
 
-    return serving(Viewer(made.settings, made.keks, made.clock).run())
+    return serving(made.viewer().run())
 
 
 async def test_without_kafka_nothing_is_shown(

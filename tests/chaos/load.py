@@ -71,25 +71,29 @@ def withdrawal(address: str, **attributes: Any) -> dict[str, Any]:
 class Publisher:
     """Writes to one installation's topics."""
 
-    def __init__(self, installation: Installation, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        producer: AIOKafkaProducer,
+        committed: AIOKafkaConsumer,
+        everything: AIOKafkaConsumer,
+    ) -> None:
         self.sent: dict[Place, Sent] = {}
         self._installation = installation
         self._producer = producer
-        self._consumer = consumer
+        self._committed, self._everything = committed, everything
 
     @classmethod
     @asynccontextmanager
     async def open(cls, installation: Installation) -> AsyncIterator[Self]:
         """Connect, for as long as the block lasts."""
         producer = AIOKafkaProducer(bootstrap_servers=installation.kafka, enable_idempotence=True)
-        consumer = AIOKafkaConsumer(bootstrap_servers=installation.kafka, isolation_level="read_committed")
-        await producer.start()
-        await consumer.start()
-        try:
-            yield cls(installation, producer, consumer)
-        finally:
-            await producer.stop()
-            await consumer.stop()
+        consumers = [
+            AIOKafkaConsumer(bootstrap_servers=installation.kafka, isolation_level=level)
+            for level in ("read_committed", "read_uncommitted")
+        ]
+        async with producer, consumers[0], consumers[1]:
+            yield cls(installation, producer, *consumers)
 
     async def send(
         self, said: dict[str, Any] | bytes, form: Form = Form.EVENT, partition: int = 0, topic: str = "events"
@@ -122,14 +126,22 @@ class Publisher:
         finally:
             await producer.stop()
 
+    async def ends(self) -> dict[TopicPartition, int] | None:
+        """Return where all that Kafka holds now ends; None while a transaction has no mark.
+
+        A commit is decided when Kafka answers it, and marked a little later: till then readers see neither.
+        """
+        prefix, numbers = self._installation.prefix, range(self._installation.partitions)
+        partitions = [
+            TopicPartition(f"{prefix}control", 0),
+            *(TopicPartition(f"{prefix}events", number) for number in numbers),
+        ]
+        committed: dict[TopicPartition, int] = await self._committed.end_offsets(partitions)
+        return committed if committed == await self._everything.end_offsets(partitions) else None
+
     async def until_recorded(self) -> None:
         """Wait until the ledger has passed all that Kafka holds now, the marks of transactions too."""
-        prefix, partitions = self._installation.prefix, range(self._installation.partitions)
-        everything = [
-            TopicPartition(f"{prefix}control", 0),
-            *(TopicPartition(f"{prefix}events", number) for number in partitions),
-        ]
-        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(everything)
+        ends = await until(self.ends, "every transaction has its mark")
 
         async def recorded() -> bool:
             rows = await self._installation.fetch("SELECT topic, partition, next_offset FROM consent.shard_head")

@@ -15,10 +15,8 @@ import builders
 from api.served import served
 from consent_ledger.client import HashKey, SuppressionView
 from consent_ledger.domain.decision import ADDRESS_OF
-from consent_ledger.relay.app import Relay
 from consent_ledger.store import keys
-from consent_ledger.viewer.app import Viewer
-from running import Installation, installation, serving, until
+from running import Installation, installation, until
 
 PEOPLE = 60
 QUESTIONS_MAX = 5_000
@@ -127,12 +125,9 @@ async def test_the_copy_answers_every_question_as_the_service_does(
     rng = random.Random(seed)
     async with (
         installation(kafka, postgres, template, tmp_path) as made,
-        serving(made.recorder().run()) as recorder,
-        serving(Viewer(made.settings, made.keks, made.clock).run()),
-        serving(Relay(made.settings, made.keks, made.clock).run()),
+        made.at_work(REGISTER, with_relay=True) as recorder,
         served(made, barrier_ms=5000) as api,
     ):
-        await made.recorded(await made.load_register(REGISTER), service=recorder)
         for number in range(PEOPLE):
             for event in history(rng, number):
                 await made.publish(event, shard=rng.choice([1, 2]))

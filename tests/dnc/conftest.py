@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api.served import Api, served
-from consent_ledger.relay.app import Relay
-from consent_ledger.viewer.app import Viewer
 from dnc.line import Line, new_line
 from running import installation, serving
 
@@ -16,8 +14,8 @@ async def api(kafka: str, postgres: str, template: str, tmp_path_factory: pytest
     async with (
         installation(kafka, postgres, template, tmp_path_factory.mktemp("dnc"), lease_seconds=5) as made,
         serving(made.recorder().run()),
-        serving(Viewer(made.settings, made.keks, made.clock).run()),
-        serving(Relay(made.settings, made.keks, made.clock).run()),
+        serving(made.viewer().run()),
+        serving(made.relay().run()),
         served(made, barrier_ms=5000) as api,
     ):
         yield api

@@ -28,7 +28,6 @@ from conftest import url_of
 from consent_ledger.cli.after_restore import Step, steps
 from consent_ledger.cli.log import begin_anew
 from consent_ledger.domain.keyedhash import address_hash
-from consent_ledger.relay.app import Relay
 from consent_ledger.relay.reconcile import reconcile
 from consent_ledger.relay.restored import compare, raise_versions
 from consent_ledger.runtime import topics
@@ -39,7 +38,6 @@ from consent_ledger.runtime.settings import Settings
 from consent_ledger.sealer.app import LogBehindError, Sealer
 from consent_ledger.store import keys
 from consent_ledger.store.migrate import migrate
-from consent_ledger.viewer.app import Viewer
 from running import Installation, SettableClock, serving, until
 
 BACKUP = Path(__file__).parents[2] / "deploy" / "backup"
@@ -80,7 +78,7 @@ async def services(made: Installation) -> AsyncIterator[None]:
     """Run all services on an installation."""
     async with AsyncExitStack() as stack:
         for service in (
-            made.recorder(), Viewer(made.settings, made.keks, made.clock), Relay(made.settings, made.keks, made.clock),
+            made.recorder(), made.viewer(), made.relay(),
             Sealer(made.settings, made.keks),
         ):  # fmt: skip
             await stack.enter_async_context(serving(service.run()))

@@ -18,7 +18,6 @@ from consent_ledger.domain.suppression import CALL_REGISTER, PURPOSES, Answer, e
 from consent_ledger.relay.app import Relay
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import keys, view
-from consent_ledger.viewer.app import Viewer
 from running import Installation, Place, SettableClock, installation, serving, until
 from through.reader import NO, Reader, Told, following, hashed
 
@@ -163,7 +162,7 @@ async def staged(
         home.clock.instant = begin
         recorder = await stack.enter_async_context(serving(home.recorder().run()))
         if with_viewer:
-            await stack.enter_async_context(serving(Viewer(home.settings, home.keks, home.clock).run()))
+            await stack.enter_async_context(serving(home.viewer().run()))
         await stack.enter_async_context(serving(Relay(home.settings, home.keks, SettableClock()).run()))
         api = await stack.enter_async_context(served(home, barrier_ms=10_000))
         await home.recorded(await home.load_register(register), service=recorder)

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from consent_ledger.viewer.app import Viewer
-from running import Installation, installation, serving
+from running import Installation, installation
 from viewer.asking import REGISTER
 
 
@@ -17,10 +16,8 @@ async def home(
     """An installation whose recorder and viewer run, with a register in force."""
     async with (
         installation(kafka, postgres, template, tmp_path_factory.mktemp("viewer"), lease_seconds=1) as made,
-        serving(made.recorder().run()) as recorder,
-        serving(Viewer(made.settings, made.keks, made.clock).run()),
+        made.at_work(REGISTER),
     ):
-        await made.recorded(await made.load_register(REGISTER), service=recorder)
         yield made
 
 

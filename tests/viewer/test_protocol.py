@@ -22,7 +22,6 @@ from builders import email, given, withdrawn
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import view
 from consent_ledger.store.decisions import BehindError, behind_barrier
-from consent_ledger.viewer.app import Viewer
 from running import Installation, installation, serving, until
 from viewer.asking import REGISTER, answers, hashed, reason
 
@@ -108,10 +107,8 @@ async def test_a_viewer_that_stands_by_takes_over_after_the_lease(
         silent = await connect(made.settings.dsn, "consent_viewer")
         await view.claim(silent, "silent", LEASE)
         async with (
-            serving(made.recorder().run()) as recorder,
-            serving(Viewer(made.settings, made.keks, made.clock).run()),
+            made.at_work(REGISTER) as recorder,
         ):
-            await made.recorded(await made.load_register(REGISTER), service=recorder)
             await made.recorded(await made.publish(given(email(an))), service=recorder)
 
             assert await reason(made, an) == "CONSENT"
@@ -126,10 +123,8 @@ async def test_a_register_load_ends_old_yeses_at_once_and_then_decides_anew(
     stricter["purposes"][0]["min_text_version"] = 2
     async with (
         installation(kafka, postgres, template, tmp_path, sweep_chunk=2) as made,
-        serving(made.recorder().run()) as recorder,
-        serving(Viewer(made.settings, made.keks, made.clock).run()),
+        made.at_work(REGISTER),
     ):
-        await made.recorded(await made.load_register(REGISTER), service=recorder)
         await made.recorded(*[await made.publish(given(email(one))) for one in people])
         before = [await reason(made, one) for one in people]
 
@@ -172,7 +167,7 @@ async def test_the_horizon_waits_for_what_nobody_has_recorded(
 ) -> None:
     async with (
         installation(kafka, postgres, template, tmp_path) as made,
-        serving(Viewer(made.settings, made.keks, made.clock).run()),
+        serving(made.viewer().run()),
     ):
         place = await made.publish(given(email(address())))
         published = datetime.now(UTC)
@@ -220,7 +215,7 @@ async def test_the_same_entries_in_other_batches_give_the_same_view(
             async with serving(made.recorder().run()) as recorder:
                 await made.recorded(await made.load_register(REGISTER), service=recorder)
                 await made.recorded(*await made.publish_together(*said), service=recorder)
-            async with serving(Viewer(made.settings, made.keks, made.clock).run()):
+            async with serving(made.viewer().run()):
                 found.append([(await answers(made, one))["newsletter"]["email"].reason for one in (an, private)])
 
     assert found[0] == found[1] == ["CONSENT_WITHDRAWN", "CONSENT"]

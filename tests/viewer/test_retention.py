@@ -21,10 +21,9 @@ from consent_ledger.domain import register as registers
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import retention as store
 from consent_ledger.store import view
-from consent_ledger.viewer.app import Viewer
 from consent_ledger.viewer.rebuild import Rebuild
 from consent_ledger.viewer.retention import Report, Retention
-from running import Installation, installation, serving
+from running import Installation, installation
 from viewer.asking import REGISTER, answers, hashed, reason
 
 Address = Callable[[], str]
@@ -54,10 +53,8 @@ async def past(kafka: str, postgres: str, template: str, path: Path, address: Ad
     async with installation(kafka, postgres, template, path, lease_seconds=1) as made:
         made.clock.instant = FIRST
         async with (
-            serving(made.recorder().run()) as recorder,
-            serving(Viewer(made.settings, made.keks, made.clock).run()),
+            made.at_work(REGISTER) as recorder,
         ):
-            await made.recorded(await made.load_register(REGISTER), service=recorder)
             said = [
                 given(email(withdrew), time=time),
                 given(email(work), email(private), time=time),

@@ -21,7 +21,6 @@ from builders import email, given
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import overview
 from consent_ledger.store.decisions import BehindError, behind_barrier
-from consent_ledger.viewer.app import Viewer
 from running import Installation, Place, installation, serving, until
 from viewer.asking import REGISTER, reason
 
@@ -41,11 +40,7 @@ def made(kafka: str, postgres: str, template: str, tmp_path: Path) -> Made:
     async def make() -> AsyncIterator[Installation]:
         async with installation(kafka, postgres, template, tmp_path) as home:
             home.clock.instant = NOW
-            async with (
-                serving(Viewer(home.settings, home.keks, home.clock).run()),
-                serving(home.recorder().run()) as recorder,
-            ):
-                await home.recorded(await home.load_register(REGISTER), service=recorder)
+            async with home.at_work(REGISTER):
                 yield home
 
     return make
@@ -130,7 +125,7 @@ async def test_nothing_is_decided_under_a_register_whose_time_is_over(
 ) -> None:
     async with (
         installation(kafka, postgres, template, tmp_path) as home,
-        serving(Viewer(home.settings, home.keks, home.clock).run()),
+        serving(home.viewer().run()),
     ):
         home.clock.instant = NOW
         async with serving(home.recorder().run()):
@@ -156,7 +151,7 @@ async def test_a_horizon_behind_the_instant_says_that_its_register_is_in_use(
 ) -> None:
     async with (
         installation(kafka, postgres, template, tmp_path) as home,
-        serving(Viewer(home.settings, home.keks, home.clock).run()),
+        serving(home.viewer().run()),
     ):
         home.clock.instant = NOW
         async with serving(home.recorder().run()):

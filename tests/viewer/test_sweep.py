@@ -14,8 +14,7 @@ from builders import email, given, withdrawn
 from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import overview
 from consent_ledger.store.overview import Sweep
-from consent_ledger.viewer.app import Viewer
-from running import Installation, installation, serving, until
+from running import Installation, installation, until
 from viewer.asking import REGISTER, reason
 
 PEOPLE = 200
@@ -27,10 +26,8 @@ async def home(kafka: str, postgres: str, template: str, tmp_path: Path) -> Asyn
     """An installation that decides again on one dossier at a time."""
     async with (
         installation(kafka, postgres, template, tmp_path, sweep_chunk=1) as made,
-        serving(made.recorder().run()) as recorder,
-        serving(Viewer(made.settings, made.keks, made.clock).run()),
+        made.at_work(REGISTER),
     ):
-        await made.recorded(await made.load_register(REGISTER), service=recorder)
         yield made
 
 

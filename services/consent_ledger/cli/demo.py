@@ -98,9 +98,7 @@ async def _play(home: Path, teller: Teller, began: float, *, keep: bool) -> Stor
         update={"database_url": None, "kafka_bootstrap_servers": None, "lease_seconds": _LEASE_SECONDS}
     )
     async with AsyncExitStack() as stack:
-        installation = await stack.enter_async_context(
-            installed(home, said, report=teller.note, brief=True, keep=keep)
-        )
+        installation = await stack.enter_async_context(installed(home, said, report=teller.note, brief=True, keep=keep))
         teller.done("Kafka, PostgreSQL and the five services are up", "loading the registers")
         documents = shipped()
         for loaded in await load_all(installation.settings, documents):

@@ -123,9 +123,7 @@ async def _play(home: Path, teller: Teller, *, keep: bool) -> AuditStory:
     began = time.perf_counter()
     said = Settings(_env_file=None).model_copy(update={"database_url": None, "kafka_bootstrap_servers": None})
     async with AsyncExitStack() as stack:
-        installation = await stack.enter_async_context(
-            installed(home, said, report=teller.note, brief=True, keep=keep)
-        )
+        installation = await stack.enter_async_context(installed(home, said, report=teller.note, brief=True, keep=keep))
         settings = installation.settings
         teller.done("Kafka, PostgreSQL and the five services are up", "recording a history")
         history = await _record(installation)

@@ -71,8 +71,8 @@ async def installed(
 ) -> AsyncIterator[Installation]:
     """Start everything on `data`, an absolute path, and end it with the block.
 
-    A later start on the same `data` goes on where this one ended. `brief`: it starts fast, for a life of minutes. Unless
-    its data is to `keep`, the end is fast as well.
+    A later start on the same `data` goes on where this one ended. `brief`: it starts fast, for a life of minutes.
+    Unless its data is to `keep`, the end is fast as well.
 
     Raises `LocalServerError` when `data` is in use or a server cannot start, `ServiceError` when a service cannot.
     """

@@ -42,8 +42,8 @@ class Kafka(LocalServer):
     """Kafka 4.1.1 in KRaft mode, on the loopback address only, without authentication.
 
     `settings` are server properties that replace ours. Records over 1 MiB are accepted by topics whose
-    `max.message.bytes` says so. A start after `kill` takes about 3 s longer than one after `stop`. `brief` is for a life
-    of minutes: a start takes half the processor time, and what runs for longer gets less fast than it might.
+    `max.message.bytes` says so. A start after `kill` takes about 3 s longer than one after `stop`. `brief` is for a
+    life of minutes: a start takes half the processor time, and what runs for longer gets less fast than it might.
     """
 
     name: ClassVar[str] = "Kafka"
