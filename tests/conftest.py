@@ -20,6 +20,9 @@ _SLOW = (hypothesis.HealthCheck.too_slow,)
 hypothesis.settings.register_profile("consent", deadline=None, print_blob=True, suppress_health_check=_SLOW)
 hypothesis.settings.load_profile("consent")
 
+# Every Kafka of a test, also one that a command starts, lives for minutes: see `brief` of `Kafka`.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 SERVERS = os.environ.get("CONSENT_TEST_SERVERS", "local")
 if SERVERS not in ("local", "external", "containers"):
     pytest.exit(f"CONSENT_TEST_SERVERS is local, external or containers, not {SERVERS}", returncode=4)
@@ -63,7 +66,8 @@ def postgres() -> Iterator[str]:
         with containers.postgres() as address:
             yield address
         return
-    with Postgres() as server:
+    # Its data are gone with the run, so none of its thousands of commits has to wait for a disk.
+    with Postgres(settings={"fsync": "off"}) as server:
         yield server.url
 
 

@@ -27,7 +27,8 @@ from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import requests
 
 Address = Callable[[], str]
-NOW = datetime.now(UTC)
+# At noon, for just before midnight the days between two instants are not the same in summer and in winter.
+NOW = (datetime.now(UTC) - timedelta(days=1)).replace(hour=12)
 
 
 def ago(days: int) -> str:

@@ -20,7 +20,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 T = TypeVar("T")
 
 LEASE_SECONDS = 1.0
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 150.0
 _LOOK_SECONDS = 0.02
 _GRACE_SECONDS = 10.0
 # A connection that dies within a query surfaces in many ways.

@@ -136,8 +136,9 @@ class Publisher:
             TopicPartition(f"{prefix}control", 0),
             *(TopicPartition(f"{prefix}events", number) for number in numbers),
         ]
+        everything: dict[TopicPartition, int] = await self._everything.end_offsets(partitions)
         committed: dict[TopicPartition, int] = await self._committed.end_offsets(partitions)
-        return committed if committed == await self._everything.end_offsets(partitions) else None
+        return committed if all(committed[at] >= end for at, end in everything.items()) else None
 
     async def until_recorded(self) -> None:
         """Wait until the ledger has passed all that Kafka holds now, the marks of transactions too."""

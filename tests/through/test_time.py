@@ -180,7 +180,7 @@ async def has_reason(stage: Stage, act: Act, reason: str) -> bool:
 async def test_the_time_of_the_database_counts_whatever_a_viewer_has_for_a_clock(stage: Stage) -> None:
     person = builders.email("an@example.be")
     stage.set_clock(None)
-    week = acts.given(person, "week", at=datetime.now(UTC) - timedelta(days=7, seconds=-2))
+    week = acts.given(person, "week", at=datetime.now(UTC) - timedelta(days=7, seconds=-5))
     question = {"controller": acts.SHOP, "subject": [person], "purpose": "week", "channel": "email"}
 
     async with viewing(stage, SlowMachine()):

@@ -95,8 +95,11 @@ async def _tell(data: Path | None, stories: list[Story], teller: Teller) -> None
 
 async def _play(home: Path, teller: Teller, began: float, *, keep: bool) -> Story:
     said = Settings(_env_file=None).model_copy(
-        update={"database_url": None, "kafka_bootstrap_servers": None, "lease_seconds": _LEASE_SECONDS}
-    )
+        update={
+            "database_url": None, "kafka_bootstrap_servers": None, "lease_seconds": _LEASE_SECONDS,
+            "seal_seconds": demo_audit.SEAL_SECONDS,
+        }
+    )  # fmt: skip
     async with AsyncExitStack() as stack:
         installation = await stack.enter_async_context(installed(home, said, report=teller.note, brief=True, keep=keep))
         teller.done("Kafka, PostgreSQL and the five services are up", "loading the registers")

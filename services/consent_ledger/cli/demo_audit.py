@@ -33,6 +33,8 @@ from consent_ledger.verifier.tree import ProofError
 
 _PEOPLE: Final = 12
 _REFUSING: Final = 4
+SEAL_SECONDS: Final = 0.25
+"""How long an entry may wait for a checkpoint, where somebody watches."""
 _SEALED_SECONDS: Final = 60.0
 _ASK_SECONDS: Final = 0.05
 
@@ -121,7 +123,9 @@ async def _tell(data: Path | None, stories: list[AuditStory], teller: Teller) ->
 
 async def _play(home: Path, teller: Teller, *, keep: bool) -> AuditStory:
     began = time.perf_counter()
-    said = Settings(_env_file=None).model_copy(update={"database_url": None, "kafka_bootstrap_servers": None})
+    said = Settings(_env_file=None).model_copy(
+        update={"database_url": None, "kafka_bootstrap_servers": None, "seal_seconds": SEAL_SECONDS}
+    )
     async with AsyncExitStack() as stack:
         installation = await stack.enter_async_context(installed(home, said, report=teller.note, brief=True, keep=keep))
         settings = installation.settings
