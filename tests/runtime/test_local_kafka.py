@@ -1,7 +1,8 @@
 """A real Kafka starts from jars that are verified each time, and keeps what it acknowledged.
 
 Seen to fail: jars taken without a look at their checksum; a download put in its place before it is verified; all jars
-fetched again by each that waited; the settings given not passed on; a listener on every address.
+fetched again by each that waited; the settings given not passed on; a listener on every address; a brief server
+compiled like any other.
 """
 
 import hashlib
@@ -76,7 +77,8 @@ async def sizes(server: Kafka, topic: str, count: int) -> list[int]:
 
 
 async def test_what_was_acknowledged_survives_a_kill_and_is_there_on_the_same_port() -> None:
-    with Kafka(settings={"log.retention.check.interval.ms": "1234"}) as server:
+    with Kafka(settings={"log.retention.check.interval.ms": "1234"}, brief=True) as server:
+        assert "-XX:TieredStopAtLevel=1" in psutil.Process(server.pid).cmdline()
         address, admin = server.bootstrap_servers, AIOKafkaAdminClient(bootstrap_servers=server.bootstrap_servers)
         await admin.start()
         settings = await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, "1")])
