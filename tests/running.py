@@ -27,7 +27,8 @@ from consent_ledger.viewer.app import Viewer
 Headers = Sequence[tuple[str, bytes | None]]
 Answer = TypeVar("Answer")
 
-TIMEOUT_SECONDS = 20.0
+# Long, for a loaded machine: who waits for what comes never waits this long.
+TIMEOUT_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 
 
