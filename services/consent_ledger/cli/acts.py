@@ -26,7 +26,7 @@ _LATE: Final = 20
 _TWICE: Final = 20
 _PACE_SECONDS: Final = 0.01
 _BESIDE_SECONDS: Final = 0.04
-_ARRIVES_SECONDS: Final = 60.0
+_ARRIVES_SECONDS: Final = 120.0
 _QUESTION_SECONDS: Final = 0.2
 _MILLI: Final = 1_000.0
 
