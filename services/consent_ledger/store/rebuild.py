@@ -137,6 +137,17 @@ async def lock(connection: Connection) -> bool:
     return locked
 
 
+async def clear_away(connection: Connection) -> bool:
+    """Empty the new view if a run that was cut off has left one; False while there is none, or a run is under way."""
+    if not await left_over(connection) or not await lock(connection):
+        return False
+    try:
+        await begin(connection)
+    finally:
+        await connection.execute(_SQL["unlock"])
+    return True
+
+
 async def begin(connection: Connection) -> int:
     """Empty the new view, whatever an earlier run left in it, and return the epoch of this run."""
     async with connection.transaction():
@@ -300,6 +311,6 @@ async def last_run(connection: Connection) -> LastRun | None:
 
 
 async def left_over(connection: Connection) -> bool:
-    """Say whether a rebuild that was cut off has left a view behind."""
+    """Say whether there is a view beside the live one: a rebuild is under way, or was cut off a moment ago."""
     found: bool = await connection.fetchval(_SQL["left_over"])
     return found
