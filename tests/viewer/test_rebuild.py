@@ -367,7 +367,7 @@ async def program(home: Installation, *arguments: str) -> tuple[int | None, byte
     return process.returncode, said
 
 
-async def started(home: Installation, *arguments: str, **streams: int) -> Process:
+async def started(home: Installation, *arguments: str, stdin: int | None = None) -> Process:
     """Start Python on an installation."""
     variables = {
         **os.environ,
@@ -377,7 +377,7 @@ async def started(home: Installation, *arguments: str, **streams: int) -> Proces
         "CONSENT_PARTITIONS": "2",
         "CONSENT_KEY_FILE": str(home.settings.key_file),
     }
-    return await asyncio.create_subprocess_exec(sys.executable, *arguments, env=variables, stdout=PIPE, **streams)
+    return await asyncio.create_subprocess_exec(sys.executable, *arguments, env=variables, stdin=stdin, stdout=PIPE)
 
 
 async def gone(pids: list[int]) -> bool:
