@@ -23,6 +23,7 @@ import pytest
 from builders import confirmed, email, erased, event, given, objected, withdrawn
 from consent_ledger.relay.app import Relay
 from consent_ledger.relay.reconcile import reconcile
+from consent_ledger.runtime import postgres as servers
 from consent_ledger.store import rebuild as store
 from consent_ledger.viewer.app import Viewer
 from consent_ledger.viewer.rebuild import BusyError, Rebuild, Report, WorkerError
@@ -399,6 +400,25 @@ async def test_when_a_process_fails_so_does_the_whole_and_nothing_is_changed(
 
     assert await state(home) == before
     assert (await rebuilt(home, swap=True)).swapped
+
+
+async def test_a_statement_about_whole_tables_may_take_longer_than_one_of_a_service(
+    home: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "_SILENCE_SECONDS", 0.1)
+    connections = [
+        await store.beside(home.settings.dsn, whole_tables=True),
+        await store.live_side(home.settings.dsn),
+        await servers.connect(home.settings.dsn, "consent_viewer"),
+    ]
+    try:
+        for one in connections[:2]:
+            await one.execute("SELECT pg_sleep(0.5)")
+        with pytest.raises(TimeoutError):
+            await connections[2].execute("SELECT pg_sleep(0.5)")
+    finally:
+        for one in connections:
+            one.terminate()
 
 
 async def test_only_one_is_made_at_a_time(home: Installation) -> None:

@@ -47,10 +47,10 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
-async def connect(dsn: str, role: Role, **settings: str) -> Connection:
-    """Open one connection that holds `role`'s rights and no others."""
+async def connect(dsn: str, role: Role, *, patience: float | None = None, **settings: str) -> Connection:
+    """Open one connection that holds `role`'s rights and no others; `patience`: seconds to wait for a statement."""
     connection: Connection = await asyncpg.connect(
-        dsn, server_settings=_server_settings(role, settings), timeout=10, command_timeout=_SILENCE_SECONDS
+        dsn, server_settings=_server_settings(role, settings), timeout=10, command_timeout=patience or _SILENCE_SECONDS
     )
     await _teach(connection)
     return connection

@@ -15,6 +15,7 @@ from consent_ledger.store.view import Changes, FencedError
 _SQL = statements.load(__file__)
 _PAGE = 500
 # Reading whole tables takes longer than a service may take for a statement; and a run that was killed must not go on.
+_PATIENCE_SECONDS = 6 * 3600.0
 _PATIENT = {
     "statement_timeout": "6h",
     "idle_in_transaction_session_timeout": "6h",
@@ -121,14 +122,16 @@ class Group:
 async def beside(dsn: str, *, whole_tables: bool = False) -> Connection:
     """Open a connection that finds the new view where others find the live one."""
     return await connect(
-        dsn, "consent_viewer", search_path="consent_rebuild,consent", application_name="consent_rebuild",
-        **_PATIENT, **(_WHOLE_TABLES if whole_tables else {}),
+        dsn, "consent_viewer", patience=_PATIENCE_SECONDS, search_path="consent_rebuild,consent",
+        application_name="consent_rebuild", **_PATIENT, **(_WHOLE_TABLES if whole_tables else {}),
     )  # fmt: skip
 
 
 async def live_side(dsn: str) -> Connection:
     """Open a connection to the live view, for one long transaction."""
-    return await connect(dsn, "consent_viewer", application_name="consent_rebuild", **_PATIENT)
+    return await connect(
+        dsn, "consent_viewer", patience=_PATIENCE_SECONDS, application_name="consent_rebuild", **_PATIENT
+    )  # fmt: skip
 
 
 async def lock(connection: Connection) -> bool:
