@@ -8,7 +8,7 @@ from uuid import UUID
 
 from consent_ledger.domain.events import read_body
 from consent_ledger.domain.facts import Dossier as Facts
-from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.postgres import Connection, connect_for
 from consent_ledger.store import statements
 from consent_ledger.store.view import Changes, FencedError
 
@@ -121,16 +121,16 @@ class Group:
 
 async def beside(dsn: str, *, whole_tables: bool = False) -> Connection:
     """Open a connection that finds the new view where others find the live one."""
-    return await connect(
-        dsn, "consent_viewer", patience=_PATIENCE_SECONDS, search_path="consent_rebuild,consent",
+    return await connect_for(
+        _PATIENCE_SECONDS, dsn, "consent_viewer", search_path="consent_rebuild,consent",
         application_name="consent_rebuild", **_PATIENT, **(_WHOLE_TABLES if whole_tables else {}),
     )  # fmt: skip
 
 
 async def live_side(dsn: str) -> Connection:
     """Open a connection to the live view, for one long transaction."""
-    return await connect(
-        dsn, "consent_viewer", patience=_PATIENCE_SECONDS, application_name="consent_rebuild", **_PATIENT
+    return await connect_for(
+        _PATIENCE_SECONDS, dsn, "consent_viewer", application_name="consent_rebuild", **_PATIENT
     )  # fmt: skip
 
 
