@@ -6,7 +6,7 @@ which is then undone.
 Seen to fail: the columns not looked at, only the stored hash; entries behind the heads overlooked. Personal parts not
 counted; what an erasure took counted as gone; the type, controller, instant or person of an erasure not asked for; a
 run of retention believed that is no entry. What an erasure took not compared with its evidence; evidence not asked for;
-evidence of another type; several erasures by the evidence of one.
+the digest of the evidence not compared.
 """
 
 import hashlib

@@ -2,7 +2,8 @@
 
 Seen to fail: entries that wait not compared; dates at which time acts not compared; register versions not compared; a
 row on a wrong partition left where it was; a row put right under a version that does not rise; a row that no entry
-speaks of left; views compared that are not as of the same entries.
+speaks of left; views compared that are not as of the same entries. What a killed one left cleared away by nobody; a
+rebuild that is under way cleared away; the patience of a service for statements about whole tables.
 """
 
 import asyncio
