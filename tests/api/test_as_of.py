@@ -1,8 +1,9 @@
 """What was known then, and what was answered by it.
 
 Seen to fail: entries beyond `known` counted; entries recorded after the instant counted; the register in force now used
-for then; the clock of now used for then; the scope decide enough; `known` of more than there is accepted. What
-was deleted not asked after, with `as_of`, or with `at` alone; the later of both taken for the age of a question.
+for then; the clock of now used for then; the scope decide enough; `known` of more than there is accepted; a later
+instant accepted. What was deleted not asked after, with `as_of`, or with `at` alone; the later of both taken
+for the age of a question.
 """
 
 from collections.abc import Callable

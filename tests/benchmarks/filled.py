@@ -36,7 +36,7 @@ class _Record:
 @asynccontextmanager
 async def filled(kafka: str, postgres: str, template: str, path: Path, entries: int) -> AsyncIterator[Installation]:
     """Make an installation whose ledger has about so many entries of half as many people, on two shards."""
-    async with installation(kafka, postgres, template, path, log_directory=path / "log") as made:
+    async with installation(kafka, postgres, template, path, log_directory=str(path / "log")) as made:
         async with serving(made.recorder().run()) as recorder:
             await made.recorded(await made.load_register(REGISTER), service=recorder)
         connection = await connect(made.settings.dsn, "consent_recorder")

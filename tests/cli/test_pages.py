@@ -31,7 +31,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FOREIGN = [language for language in LANGUAGES if language != "en"]
 # Not about a person, or told in a section of their own.
 UNTOLD = {"subject-viewed", "retention-run", "rebuild-run", "purpose-registered", "register-loaded", "text-registered",
-          "preference-register-imported"}  # fmt: skip
+          "preference-register-imported", "erasure-carried-out"}  # fmt: skip
 
 
 def page(text: str) -> Page:

@@ -1,13 +1,18 @@
 """What an administrator might do to a ledger: each edit is made as the superuser, and says what must be found."""
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple
+
+import asyncpg
 
 from consent_ledger.domain import checkpoint
 from consent_ledger.domain.merkle import Edge
 from consent_ledger.runtime.postgres import Connection
-from consent_ledger.store import log
+from consent_ledger.store import erasure, log
 from consent_ledger.store.log import Checkpoint, Entry
 from consent_ledger.verifier.tree import hash_leaf
 
@@ -214,17 +219,71 @@ def destroy_with(excuse: str) -> Edit:
 
     async def edit(connection: Connection, random: Random) -> Found:
         found = await destroy(connection, random)
-        order = await connection.fetchrow("SELECT shard, pos FROM ledger WHERE type = 'erasure-executed'")
-        assert order is not None
+        what = await order(connection)
         await connection.execute(
             "INSERT INTO erasure SELECT 1, shard, pos, controller, now(), true, 1, 1, 0, 0, '{}'"  # noqa: S608
             f" FROM (VALUES {excuse}) AS e (shard, pos, controller)",
-            *order,
+            what["shard"],
+            what["pos"],
         )
         await connection.execute("INSERT INTO destroyed VALUES ($1, $2, 'shop-be', 1, null)", *found[1:])
         return found
 
     return edit
+
+
+TAKEN = ((1, 3), (2, 7))
+SALT = b"salt" * 8
+
+
+async def order(connection: Connection) -> asyncpg.Record:
+    """The first erasure of the ledger."""
+    row = await connection.fetchrow(
+        "SELECT shard, pos, event_id FROM ledger WHERE type = 'erasure-executed' ORDER BY shard, pos LIMIT 1"
+    )
+    assert row is not None
+    return row
+
+
+def evidence(order: asyncpg.Record) -> bytes:
+    """The body of the entry that says what the erasure takes. The digest is made after its description."""
+    places = b"".join(shard.to_bytes(4) + position.to_bytes(8) for shard, position in TAKEN)
+    digest = f"sha256:{hashlib.sha256(SALT + places).hexdigest()}"
+    said = {"controllers": ["shop-be"], "erasure": str(order["event_id"]), "payloads": len(TAKEN), "digest": digest}
+    return json.dumps([1, said], separators=(",", ":")).encode()
+
+
+async def carry_out(connection: Connection) -> asyncpg.Record:
+    """Carry the first erasure out, in the role that does it, as its evidence says."""
+    what = await order(connection)
+    event = await connection.fetchval("SELECT event_id FROM ledger WHERE type = 'erasure-carried-out'")
+    await connection.execute("SET LOCAL ROLE consent_eraser")
+    figures, given = erasure.Figures(0, 0, 0, 0), erasure.Evidence(event, SALT)
+    await erasure.begin(
+        connection, (what["shard"], what["pos"]), "shop-be", datetime.now(UTC), figures, given, whole=True
+    )
+    assert await erasure.delete_payloads(connection, "shop-be", TAKEN) == len(TAKEN)
+    await connection.execute("RESET ROLE")
+    return what
+
+
+def pass_off(edit: str = "") -> Edit:
+    """Destroy an entry's personal part and addresses, and write down that a real erasure took them, which did not."""
+
+    async def pass_off(connection: Connection, random: Random) -> Found:
+        await connection.execute("SET LOCAL session_replication_role = origin")
+        what = await carry_out(connection)
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        found = await destroy(connection, random)
+        while (found.shard, found.position) in TAKEN:
+            found = await destroy(connection, random)
+        await connection.execute("DELETE FROM entry_subject WHERE shard = $1 AND pos = $2", *found[1:])
+        await connection.execute("INSERT INTO destroyed VALUES ($1, $2, 'shop-be', 1, null)", *found[1:])
+        if edit:
+            await connection.execute(edit)
+        return Found("destroyed", what["shard"], what["pos"])
+
+    return pass_off
 
 
 async def destroy_as_retention(connection: Connection, random: Random) -> Found:
@@ -291,10 +350,21 @@ EDITS: dict[str, Edit] = {
     "other leaves": of_checkpoint(_flipped("leaves")),
     "a checkpoint removed": forget_checkpoint,
     "personal part destroyed": destroy,
-    "destroyed by an entry that orders no erasure": destroy_with("($1::int, $2::bigint - 1, 'shop-be')"),
+    "destroyed by an entry that orders no erasure": destroy_with("($1::int, $2::bigint * 0, 'shop-be')"),
     "destroyed by an erasure at another controller": destroy_with("($1::int, $2::bigint, 'shop-nl')"),
     "destroyed by an erasure of another person": destroy_with("($1::int, $2::bigint + 1, 'shop-be')"),
+    "destroyed by an erasure that does not name the controller": destroy_with("($1::int, $2::bigint + 2, 'shop-be')"),
+    "destroyed by an erasure from before": destroy_with("($1::int, $2::bigint + 3, 'shop-be')"),
     "destroyed by a run that is no entry": destroy_as_retention,
+    "passed off as the work of an erasure": pass_off(),
+    "passed off, the evidence taken away": pass_off("UPDATE erasure SET evidence = null, salt = null"),
+    "passed off, other evidence named": pass_off(
+        "UPDATE erasure SET evidence = (SELECT event_id FROM event WHERE shard = 1 ORDER BY pos LIMIT 1)"
+    ),
+    "passed off as the work of one more erasure": pass_off(
+        "INSERT INTO erasure SELECT 2, shard, pos, controller, done_at, whole, 0, 1, 0, 0, '{}' FROM erasure;"
+        " UPDATE destroyed SET erasure = 2 WHERE (shard, pos) NOT IN ((1, 3), (2, 7))"
+    ),
     "all made anew but the note": make_anew(note="kept"),
     "all made anew, the note with another root": make_anew(note="rewritten"),
 }  # fmt: skip

@@ -4,25 +4,28 @@ Every edit is made as the superuser, with triggers off, inside a transaction in 
 which is then undone.
 
 Seen to fail: the columns not looked at, only the stored hash; entries behind the heads overlooked. Personal parts not
-counted; what an erasure took counted as gone; the entry, controller or person of an erasure not asked for; a run of
-retention believed that is no entry.
+counted; what an erasure took counted as gone; the type, controller, instant or person of an erasure not asked for; a
+run of retention believed that is no entry. What an erasure took not compared with its evidence; evidence not asked for;
+the digest of the evidence not compared.
 """
 
 import hashlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import timedelta
 from random import Random
+from typing import Any
 
 import asyncpg
 import pytest
 
+from consent_ledger.domain.leaf import NOTHING_PERSONAL
 from consent_ledger.store import audit as stored
-from consent_ledger.store import erasure
 from consent_ledger.store.audit import Audited
 from consent_ledger.verifier.audit import Report, audit
 from consent_ledger.verifier.note import VerifierKey
 from log.sealing import Log, logging
-from log.tampering import EDITS, Found
+from log.tampering import EDITS, Found, carry_out, evidence, order
+from store.drafts import NOON
 
 SEEDS = range(2)
 NEW_SHARD = (
@@ -34,16 +37,29 @@ SEALED = ((0, 5), (1, 300), (2, 40)), ((2, 3), (1, 10)), ((1, 200), (2, 150))
 
 @pytest.fixture(scope="module")
 async def log(kafka: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Log]:
-    """A log of 708 entries on three shards by three checkpoints, and six that are not sealed: two are erasures."""
+    """A log of 708 entries on three shards by three checkpoints, and nine that are not sealed.
+
+    Of these four are erasures: of the person whom all entries are about, of somebody else, at another controller, and
+    one that happened before all entries. The last entry is the evidence of what the first of them took.
+    """
     async with logging(kafka, postgres, template, tmp_path_factory.mktemp("audit")) as made:
         for parts in SEALED:
             for shard, number in parts:
                 await made.append(number, shard=shard)
             await made.seal(seal_seconds=0.01)
         await made.append(4, shard=1, body=b"[1,{}]", tags=b"", commitment=hashlib.sha256().digest())
-        for one in (b"an", b"bert"):
+        orders: list[tuple[bytes, dict[str, Any]]] = [
+            (b"an", {}),
+            (b"bert", {}),
+            (b"an", {"body": b'[1,{"controllers":["shop-nl"]}]'}),
+            (b"an", {"occurred_at": NOON - timedelta(days=1)}),
+        ]
+        for one, fields in orders:
             subjects = (("shop-be", 0, "subject", "email", False, hashlib.sha256(one).digest()),)
-            await made.append(1, shard=1, type="erasure-executed", subjects=subjects)
+            await made.append(1, shard=1, type="erasure-executed", subjects=subjects, **fields)
+        plain: dict[str, Any] = {"subjects": (), "payloads": (), "tags": b"", "commitment": NOTHING_PERSONAL}
+        body = evidence(await order(made.made.superuser))
+        await made.append(1, shard=1, type="erasure-carried-out", body=body, **plain)
         yield made
 
 
@@ -57,7 +73,7 @@ async def test_what_nobody_touched_is_as_it_was_sealed(log: Log) -> None:
     report = await checked(log)
 
     assert report.finding is None
-    assert (report.size, report.unsealed) == (708, 6)
+    assert (report.size, report.unsealed) == (708, 9)
     assert report.root == (await log.last()).root
 
 
@@ -75,13 +91,7 @@ async def test_what_an_erasure_destroyed_is_no_finding(log: Log) -> None:
     undo = superuser.transaction()
     await undo.start()
     try:
-        order = await superuser.fetchrow("SELECT shard, pos FROM ledger WHERE type = 'erasure-executed' ORDER BY pos")
-        assert order is not None
-        await superuser.execute("SET LOCAL ROLE consent_eraser")
-        figures = erasure.Figures(0, 0, 0, 0)
-        await erasure.begin(superuser, tuple(order), "shop-be", datetime.now(UTC), figures, whole=True)
-        assert await erasure.delete_payloads(superuser, "shop-be", [(1, 3), (2, 7)]) == 2
-        await superuser.execute("RESET ROLE")
+        await carry_out(superuser)
         report = await checked(log)
     finally:
         await undo.rollback()

@@ -7,7 +7,8 @@ Seen to fail:
 - `suppressions` declared as growing, and partitions refused only after the other settings were altered;
 - `message.timestamp.type` not held to be vital;
 - as many copies needed as there are;
-- `partition_of` without its mask of the sign, and without its tail.
+- `partition_of` without its mask of the sign, and without its tail; `partitions_of` without its tail, and with the
+  partitions of one length given to another.
 """
 
 import asyncio
@@ -21,7 +22,15 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 
-from consent_ledger.runtime.topics import Difference, PartitionsError, apply, check, declared, partition_of
+from consent_ledger.runtime.topics import (
+    Difference,
+    PartitionsError,
+    apply,
+    check,
+    declared,
+    partition_of,
+    partitions_of,
+)
 
 NOON_OF_2019_07_01_MS = 1_561_982_400_000
 POSITIVE = 1 << 31
@@ -215,6 +224,14 @@ def test_a_key_has_the_partition_that_other_clients_give_it(length: int) -> None
     key = os.urandom(length)
 
     assert partition_of(key, POSITIVE) == murmur2(key) & (POSITIVE - 1)
+
+
+def test_many_keys_have_the_partitions_that_each_has() -> None:
+    lengths = [*range(90), *[7] * 40, *[64] * 40, *[78] * 40]
+    keys = [os.urandom(length) for length in lengths]
+
+    assert partitions_of(keys, POSITIVE) == [partition_of(key, POSITIVE) for key in keys]
+    assert partitions_of([], 12) == []
 
 
 async def test_brokers_that_do_not_answer_are_an_error() -> None:

@@ -13,13 +13,14 @@ import pytest
 
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.store import erasure
-from consent_ledger.store.erasure import Figures
+from consent_ledger.store.erasure import Evidence, Figures
 from store.drafts import NOON, append, batch, claimed, draft
 
 AN, BERT = (hashlib.sha256(name).digest() for name in (b"an", b"bert"))
 KEY_OF_AN, KEY_OF_BERT = uuid.UUID(int=7), uuid.UUID(int=8)
 CONSENT, CONTACT, REFUSAL, CONFIRMATION, OF_BERT, LATER, ERASURE, ELSEWHERE = range(8)
 NOTHING = Figures(0, 0, 0, 0)
+EVIDENCE = Evidence(uuid.UUID(int=10), bytes(32))
 LATE = NOON + timedelta(days=1)
 
 
@@ -41,6 +42,7 @@ async def eraser(database: str, recorder: Connection, superuser: Connection) -> 
         draft(5, type="contact-recorded", subjects=subjects(AN), occurred_at=LATE),
         draft(6, type="erasure-executed", subjects=subjects(AN)),
         draft(7, type="contact-recorded", subjects=subjects(AN, "shop-nl"), payloads=(("shop-nl", KEY_OF_AN, b"x"),)),
+        draft(8, type="erasure-carried-out", event_id=EVIDENCE.event_id, subjects=(), payloads=()),
     ]
     await append(recorder, batch(*drafts))
     for anchor, person in ((AN, KEY_OF_AN), (BERT, KEY_OF_BERT)):
@@ -55,7 +57,7 @@ async def eraser(database: str, recorder: Connection, superuser: Connection) -> 
 async def begin(
     eraser: Connection, position: int = ERASURE, controller: str = "shop-be", *, whole: bool = True
 ) -> None:
-    await erasure.begin(eraser, (1, position), controller, datetime.now(UTC), NOTHING, whole=whole)
+    await erasure.begin(eraser, (1, position), controller, datetime.now(UTC), NOTHING, EVIDENCE, whole=whole)
 
 
 Act = Callable[[Connection], Awaitable[object]]
@@ -146,6 +148,18 @@ async def test_an_erasure_needs_an_entry_that_says_so_for_the_controller(
 ) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="no entry orders this erasure"):
         await begin(eraser, position, controller)
+
+
+@pytest.mark.parametrize("event", [uuid.UUID(int=11), None, "consent"])
+async def test_an_erasure_needs_an_entry_that_says_what_goes(eraser: Connection, event: uuid.UUID | str | None) -> None:
+    if event == "consent":
+        event = await eraser.fetchval("SELECT event_id FROM ledger WHERE pos = $1", CONSENT)
+    given = None if event is None else bytes(32)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="no entry says what goes"):
+        await eraser.execute(
+            "INSERT INTO erasure VALUES (1, 1, $1, 'shop-be', now(), true, 0, 0, 0, 0, '{}', default, $2, $3)",
+            ERASURE, event, given,
+        )  # fmt: skip
 
 
 async def test_an_erasure_of_a_part_destroys_no_key(eraser: Connection) -> None:

@@ -2,7 +2,8 @@
 
 Seen to fail: entries that wait not compared; dates at which time acts not compared; register versions not compared; a
 row on a wrong partition left where it was; a row put right under a version that does not rise; a row that no entry
-speaks of left; views compared that are not as of the same entries.
+speaks of left; views compared that are not as of the same entries. What a killed one left cleared away by nobody; a
+rebuild that is under way cleared away; the patience of a service for statements about whole tables.
 """
 
 import asyncio
@@ -10,10 +11,10 @@ import hashlib
 import itertools
 import json
 import os
-import signal
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ import pytest
 from builders import confirmed, email, erased, event, given, objected, withdrawn
 from consent_ledger.relay.app import Relay
 from consent_ledger.relay.reconcile import reconcile
+from consent_ledger.runtime import postgres as servers
 from consent_ledger.store import rebuild as store
 from consent_ledger.viewer.app import Viewer
 from consent_ledger.viewer.rebuild import BusyError, Rebuild, Report, WorkerError
@@ -274,8 +276,8 @@ async def test_under_a_register_that_came_meanwhile_all_is_made_again(home: Inst
     assert report.register_version == before[0][0] + 1
 
 
-KILLED = """
-import asyncio, os, pathlib, signal, sys
+HALTED = """
+import asyncio, sys
 import psutil
 from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.runtime.settings import Settings
@@ -284,33 +286,91 @@ from consent_ledger.viewer.rebuild import Rebuild
 def progress(what, done, every):
     if what == "deciding":
         print(*[child.pid for child in psutil.Process().children()], flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+        sys.stdin.read()
 
 settings = Settings()
 asyncio.run(Rebuild(settings, KeyFile(settings.key_file), processes=1, progress=progress).run(swap=True))
 """
 
 
-async def test_one_that_is_killed_leaves_nothing_in_the_way(home: Installation, address: Address) -> None:
+@asynccontextmanager
+async def halted(home: Installation) -> AsyncIterator[tuple[Process, list[int]]]:
+    """A rebuild that stands still between reading and deciding, and the processes that it has started."""
+    process = await started(home, "-c", HALTED, stdin=PIPE)
+    assert process.stdout is not None
+    try:
+        yield process, [int(pid) for pid in (await process.stdout.readline()).split()]
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_what_one_that_is_killed_leaves_is_cleared_away_and_nothing_else(
+    home: Installation, address: Address
+) -> None:
     one, stale = await people(home, address)
     await Spoilt(home, one, stale).spoil()
     before = await state(home)
+    connection = await store.live_side(home.settings.dsn)
 
-    status, said = await program(home, "-c", KILLED)
+    async with halted(home) as (process, workers):
+        assert workers
+        assert await store.left_over(home.superuser)
+        assert not await store.clear_away(connection), "a rebuild that is under way was cleared away"
+        assert await facts_beside(home)
+        process.kill()
+    connection.terminate()
 
-    assert status == -signal.SIGKILL
-    workers = [int(pid) for pid in said.split()]
-    assert workers
     await until(lambda: gone(workers))
-    assert await store.left_over(home.superuser)
+    await until(lambda: nothing_beside(home))
+    assert not await store.left_over(home.superuser)
     assert await state(home) == before
     assert (await rebuilt(home, swap=True)).swapped
     assert (await rebuilt(home)).found == []
-    assert not await store.left_over(home.superuser)
+    assert not await facts_beside(home)
+
+
+async def test_after_an_erasure_nothing_is_left_of_the_person_beside_the_live_view(
+    home: Installation, address: Address
+) -> None:
+    an = address()
+    await home.recorded(await home.publish(given(email(an), birth_date="1990-05-04")))
+    await folded(home)
+
+    async with halted(home) as (process, _):
+        assert await facts_beside(home)
+        erasure = erased(email(an), time=datetime.now(UTC))
+        await home.recorded(await home.publish(erasure))
+        await home.carried_out(erasure)
+        process.kill()
+
+    await until(lambda: nothing_beside(home))
+
+
+async def facts_beside(home: Installation) -> int:
+    """How many rows the tables of a rebuild hold, all but the one that says how far it is."""
+    tables = await home.fetch(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'consent_rebuild' AND tablename <> 'view_head'"
+    )
+    counts = [await home.fetch(f"SELECT count(*) FROM consent_rebuild.{row[0]}") for row in tables]  # noqa: S608
+    assert len(counts) > 5
+    return sum(int(rows[0][0]) for rows in counts)
+
+
+async def nothing_beside(home: Installation) -> bool:
+    return not await facts_beside(home)
 
 
 async def program(home: Installation, *arguments: str) -> tuple[int | None, bytes]:
     """Run Python on an installation; gives exit status and output."""
+    process = await started(home, *arguments)
+    said, _ = await process.communicate()
+    return process.returncode, said
+
+
+async def started(home: Installation, *arguments: str, stdin: int | None = None) -> Process:
+    """Start Python on an installation."""
     variables = {
         **os.environ,
         "CONSENT_DATABASE_URL": home.settings.dsn,
@@ -319,9 +379,7 @@ async def program(home: Installation, *arguments: str) -> tuple[int | None, byte
         "CONSENT_PARTITIONS": "2",
         "CONSENT_KEY_FILE": str(home.settings.key_file),
     }
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=variables, stdout=PIPE)
-    said, _ = await process.communicate()
-    return process.returncode, said
+    return await asyncio.create_subprocess_exec(sys.executable, *arguments, env=variables, stdin=stdin, stdout=PIPE)
 
 
 async def gone(pids: list[int]) -> bool:
@@ -343,6 +401,25 @@ async def test_when_a_process_fails_so_does_the_whole_and_nothing_is_changed(
 
     assert await state(home) == before
     assert (await rebuilt(home, swap=True)).swapped
+
+
+async def test_a_statement_about_whole_tables_may_take_longer_than_one_of_a_service(
+    home: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "_SILENCE_SECONDS", 0.1)
+    connections = [
+        await store.beside(home.settings.dsn, whole_tables=True),
+        await store.live_side(home.settings.dsn),
+        await servers.connect(home.settings.dsn, "consent_viewer"),
+    ]
+    try:
+        for one in connections[:2]:
+            await one.execute("SELECT pg_sleep(0.5)")
+        with pytest.raises(TimeoutError):
+            await connections[2].execute("SELECT pg_sleep(0.5)")
+    finally:
+        for one in connections:
+            one.terminate()
 
 
 async def test_only_one_is_made_at_a_time(home: Installation) -> None:

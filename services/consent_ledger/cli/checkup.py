@@ -218,7 +218,7 @@ async def _look_at_rebuilds(checkup: Checkup, connection: Connection) -> None:
         if last.said["differences"] and not last.said["written"]:
             checkup.problem("the last rebuild found that the view is not what the ledger says: `consent rebuild`")
     if await rebuild.left_over(connection):
-        checkup.warnings.append("a rebuild is under way, or was cut off: then the next one clears it away")
+        checkup.warnings.append("a rebuild is under way, or was cut off: then the viewer clears it away")
 
 
 async def _look_at_log(checkup: Checkup, settings: Settings, connection: Connection) -> None:

@@ -340,6 +340,17 @@ class RetentionRun(Fields, frozen=True, kw_only=True, omit_defaults=True):
     began_at: Instant | None = None
 
 
+class ErasureCarriedOut(Fields, frozen=True, kw_only=True, omit_defaults=True):
+    """Personal parts of a person are destroyed at the controller named: how many, and which under a salted digest.
+
+    `erasure`: the id of the event that orders it. By the digest nothing else can be passed off as its work.
+    """
+
+    erasure: Name
+    payloads: Whole
+    digest: Name
+
+
 class RebuildRun(Fields, frozen=True, kw_only=True, omit_defaults=True):
     """The view was made anew from the ledger and compared with the live one (Art. 5(2), 32(1)(d)).
 
@@ -399,7 +410,7 @@ _CATALOGUE: Final[tuple[tuple[Kind, type[Fields]], ...]] = (
     ("N", RepermissionSent), ("R", AgeEstablished), ("N", EventVoided), ("N", RequestReceived),
     ("N", IdentityRequested), ("N", IdentityConfirmed), ("N", RequestExtended), ("N", RequestAnswered),
     ("N", RecipientNotified), ("N", SubjectViewed), ("N", RetentionRun), ("N", RebuildRun), ("N", PurposeRegistered),
-    ("N", RegisterLoaded), ("N", HoldPlaced), ("N", HoldLifted), ("N", TextRegistered),
+    ("N", RegisterLoaded), ("N", HoldPlaced), ("N", HoldLifted), ("N", TextRegistered), ("N", ErasureCarriedOut),
 )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ the keys. Of the facts only those go that neither refuse nor prove a consent; th
 What happened later is not touched: it is a new beginning.
 """
 
+import hashlib
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -22,6 +24,7 @@ FORGOTTEN: Final = frozenset(
     | {"identifier-verified", "identifiers-linked", "identifier-changed"}
 )
 """Types that are forgotten whole: they refuse nothing, and prove no consent."""
+_PLACE: Final = struct.Struct(">iq")
 # A dossier with more facts answers no to everything, and judging it costs too much.
 _FACTS_MAX: Final = 1000
 
@@ -44,6 +47,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def bound(self) -> list[tuple[str, Token]]:
         """The identifiers that the erasure does not name itself."""
         return [(kind, token) for kind, token in self.identifiers if token not in self.cause.tokens]
+
+
+def digest(salt: bytes, places: Iterable[Place]) -> str:
+    """Commit to places and tell none: SHA-256 of a salt of 32 bytes, then shard (4 bytes) and position (8) of each."""
+    told = b"".join(_PLACE.pack(*place) for place in sorted(places))
+    return f"sha256:{hashlib.sha256(salt + told).hexdigest()}"
 
 
 def plans(register: Register, facts: Sequence[Fact], controller: str, now: int) -> list[Plan]:

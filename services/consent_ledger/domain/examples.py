@@ -151,6 +151,10 @@ _SAID: Final[dict[str, _Said]] = {
         "digest": "sha256:4c1d8b7e6d5a4c3b2a1908f7e6d5c4b3a29180f7e6d5c4b3a29180f7e6d5c4b3",
         "began_at": "2026-03-02T03:00:00Z",
     }),
+    "erasure-carried-out": ("consent-viewer", {
+        "controllers": _DEKRA, "erasure": _EARLIER, "payloads": 4,
+        "digest": "sha256:9f2b7c61d04e8a35b1c7f0e2d3a4958677c8d9eafb0c1d2e3f405162738495a6",
+    }),
 }  # fmt: skip
 
 

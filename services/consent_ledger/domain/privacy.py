@@ -61,7 +61,8 @@ def split(data: Mapping[str, Any], places: Places) -> tuple[_Object, _Object]:
 
 def references(body: Mapping[str, Any], places: Places) -> tuple[UUID, ...]:
     """List the events that this one refers to."""
-    return tuple(UUID(body[name]) for name in places.references if name in body)
+    # Most types refer to nothing, and this is asked of every entry.
+    return tuple([UUID(body[name]) for name in places.references if name in body]) if places.references else ()
 
 
 # -- tables, made once from the catalogue

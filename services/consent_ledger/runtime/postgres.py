@@ -49,8 +49,13 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 async def connect(dsn: str, role: Role, **settings: str) -> Connection:
     """Open one connection that holds `role`'s rights and no others."""
+    return await connect_for(_SILENCE_SECONDS, dsn, role, **settings)
+
+
+async def connect_for(seconds: float, dsn: str, role: Role, /, **settings: str) -> Connection:
+    """Open a connection like `connect` that waits so long for a statement."""
     connection: Connection = await asyncpg.connect(
-        dsn, server_settings=_server_settings(role, settings), timeout=10, command_timeout=_SILENCE_SECONDS
+        dsn, server_settings=_server_settings(role, settings), timeout=10, command_timeout=seconds
     )
     await _teach(connection)
     return connection

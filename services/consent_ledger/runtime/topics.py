@@ -1,7 +1,7 @@
 """The topics with all their settings: made where missing, mended where different, checked before a service starts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,6 +82,9 @@ def kept_for(topic: str) -> timedelta:
     return timedelta(milliseconds=int(config["retention.ms"]) + int(config["segment.ms"]))
 
 
+_TOGETHER_MIN = 16
+
+
 class PartitionsError(Exception):
     """A topic has a number of partitions that cannot be changed to the wanted one without losing or moving records."""
 
@@ -160,6 +163,41 @@ def partition_of(key: bytes, partitions: int) -> int:
         state = (state ^ int.from_bytes(tail, "little")) * factor & mask
     state = (state ^ state >> 13) * factor & mask
     return ((state ^ state >> 15) & 0x7FFFFFFF) % partitions
+
+
+def partitions_of(keys: Sequence[bytes], partitions: int) -> list[int]:
+    """Find the partitions of many keys, as `partition_of` does for one."""
+    found = [0] * len(keys)
+    of_length: dict[int, list[int]] = {}
+    for number, key in enumerate(keys):
+        of_length.setdefault(len(key), []).append(number)
+    for length, numbers in of_length.items():
+        if len(numbers) < _TOGETHER_MIN:
+            states = [partition_of(keys[number], partitions) for number in numbers]
+        else:
+            states = [one % partitions for one in _murmur2([keys[number] for number in numbers], length)]
+        for number, state in zip(numbers, states, strict=True):
+            found[number] = state
+    return found
+
+
+def _murmur2(keys: Sequence[bytes], length: int) -> tuple[int, ...]:
+    """Hash keys of one length, each in a lane of 64 bits of the same numbers."""
+    number, factor, width = len(keys), 0x5BD1E995, -(-length // 4)
+    every = int.from_bytes(b"\1\0\0\0\0\0\0\0" * number, "little")
+    lanes = every * 0xFFFFFFFF
+    words = unpack(f"<{number * width}I", b"".join([key.ljust(width * 4, b"\0") for key in keys]))
+    state = every * (0x9747B28C ^ length)
+    for at in range(width):
+        word = int.from_bytes(pack(f"<{number}Q", *words[at::width]), "little")
+        if at < length // 4:
+            word = word * factor & lanes
+            word = (word ^ word >> 24 & lanes) * factor & lanes
+            state = state * factor & lanes ^ word
+        else:
+            state = (state ^ word) * factor & lanes
+    state = (state ^ state >> 13 & lanes) * factor & lanes
+    return unpack(f"<{number}Q", ((state ^ state >> 15) & every * 0x7FFFFFFF).to_bytes(8 * number, "little"))
 
 
 async def names(kafka: Mapping[str, Any]) -> set[str]:

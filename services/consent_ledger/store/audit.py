@@ -15,6 +15,7 @@ _SQL = statements.load(__file__)
 _CHECKPOINTS = 200
 _ROWS = 5_000
 _LOOKED_THROUGH = 100_000
+_ERASURES = 10_000
 _LONG = {"statement_timeout": "60s", "idle_in_transaction_session_timeout": "10min"}
 
 
@@ -87,6 +88,16 @@ class Audited:
             found: int | None = await self._connection.fetchval(_SQL["destroyed"], shard, first, last)
             if found is not None:
                 return found
+        return None
+
+    async def unproved(self) -> tuple[int, int] | None:
+        """Give the entry of the first erasure that took something else than its evidence says; None: there is none."""
+        before = 0
+        while (last := await self._connection.fetchval(_SQL["next_erasures"], before, _ERASURES)) is not None:
+            row = await self._connection.fetchrow(_SQL["unproved"], before, last)
+            if row is not None:
+                return row["shard"], row["pos"]
+            before = last
         return None
 
     async def sealed_leaves(self, shard: int, first: int, end: int) -> dict[int, bytes]:

@@ -58,5 +58,32 @@ SELECT min(l.pos) FROM ledger l
             OR EXISTS (
                SELECT FROM retention_run r
                 WHERE r.id = d.run AND (r.ended_at IS NULL OR EXISTS (
-                      SELECT FROM event v JOIN ledger o ON o.shard = v.shard AND o.pos = v.pos
+                      SELECT FROM event v JOIN ledger o ON o.shard = v.shard AND o.pos = v.pos AND o.event_id = v.event_id
                        WHERE v.event_id = r.id AND o.type = 'retention-run')))));
+
+-- name: unproved
+-- The first erasure whose evidence is no entry that says of it, by its digest, just what is noted as destroyed by it. One
+-- without evidence was ordered before there was any, and of what it did there is none.
+SELECT e.id, e.shard, e.pos
+  FROM erasure e
+  LEFT JOIN ledger c ON c.shard = e.shard AND c.pos = e.pos
+ WHERE e.id > $1 AND e.id <= $2
+   AND CASE WHEN e.evidence IS NULL
+            THEN c.recorded_at < (SELECT coalesce(min(recorded_at), 'infinity') FROM ledger WHERE type = 'erasure-carried-out')
+                 AND NOT EXISTS (SELECT FROM ledger o
+                                  WHERE o.type = 'erasure-carried-out' AND order_of(o.body) = c.event_id::text)
+            ELSE EXISTS (
+                 SELECT FROM event v
+                   JOIN ledger o ON o.shard = v.shard AND o.pos = v.pos AND o.event_id = v.event_id
+                  CROSS JOIN LATERAL (SELECT convert_from(o.body, 'UTF8')::jsonb -> 1 AS said) AS b
+                  WHERE v.event_id = e.evidence AND o.type = 'erasure-carried-out'
+                    AND b.said -> 'controllers' = jsonb_build_array(e.controller)
+                    AND b.said ->> 'erasure' = c.event_id::text
+                    AND b.said ->> 'digest' = 'sha256:' || encode(sha256(e.salt || (
+                        SELECT coalesce(string_agg(int4send(d.shard) || int8send(d.pos), '' ORDER BY d.shard, d.pos), '')
+                          FROM destroyed d WHERE d.erasure = e.id)), 'hex'))
+        END IS NOT TRUE
+ ORDER BY e.id LIMIT 1;
+
+-- name: next_erasures
+SELECT max(id) FROM (SELECT id FROM erasure WHERE id > $1 ORDER BY id LIMIT $2) AS e;

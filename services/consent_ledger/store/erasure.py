@@ -53,6 +53,13 @@ class Waiting(NamedTuple):
     seconds: float
 
 
+class Evidence(NamedTuple):
+    """The event by which the ledger says what goes, and the salt of its digest."""
+
+    event_id: UUID
+    salt: bytes
+
+
 class Figures(NamedTuple):
     """How much one erasure destroyed; `rekeyed`: kept, but put under a new key, for the old one is gone.
 
@@ -133,16 +140,24 @@ async def keys_of(
 
 
 async def begin(
-    connection: Connection, place: Place, controller: str, now: datetime, figures: Figures, *, whole: bool
-) -> int:
+    connection: Connection, place: Place, controller: str, now: datetime, figures: Figures, evidence: Evidence, *,
+    whole: bool,
+) -> int:  # fmt: skip
     """Note what this transaction destroys because of an entry; from here on the database lets it. Returns its number.
 
-    Raises asyncpg's `InsufficientPrivilegeError` where the entry orders nothing of the kind.
+    Raises asyncpg's `InsufficientPrivilegeError` where the entry orders nothing of the kind, or where the evidence is
+    not in the ledger.
     """
     number: int = await connection.fetchval(
-        _SQL["begin"], *place, controller, now, whole, *figures[:-1], list(figures.keks)
+        _SQL["begin"], *place, controller, now, whole, *figures[:-1], list(figures.keks), *evidence
     )
     return number
+
+
+async def is_recorded(connection: Connection, event_id: UUID) -> bool:
+    """Tell whether an event is in the ledger."""
+    there: bool = await connection.fetchval(_SQL["is_recorded"], event_id)
+    return there
 
 
 async def count_index_rows(connection: Connection, controller: str, places: Collection[Place]) -> int:

@@ -48,9 +48,12 @@ SELECT l.shard, l.pos, least(l.occurred_at, l.recorded_at) <= (
 SELECT anchor, person, kek, wrapped FROM person_key WHERE controller = $1 AND (anchor = ANY($2::bytea[]) OR person = ANY($3::uuid[]));
 
 -- name: begin
-INSERT INTO erasure (id, shard, pos, controller, done_at, whole, keys, payloads, index_rows, rekeyed, keks)
-SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM erasure
+INSERT INTO erasure (id, shard, pos, controller, done_at, whole, keys, payloads, index_rows, rekeyed, keks, evidence, salt)
+SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM erasure
 RETURNING id;
+
+-- name: is_recorded
+SELECT EXISTS (SELECT FROM event WHERE event_id = $1);
 
 -- name: count_index_rows
 SELECT count(*) FROM unnest($2::int[], $3::bigint[]) AS d (shard, pos)

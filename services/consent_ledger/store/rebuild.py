@@ -8,13 +8,14 @@ from uuid import UUID
 
 from consent_ledger.domain.events import read_body
 from consent_ledger.domain.facts import Dossier as Facts
-from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.postgres import Connection, connect_for
 from consent_ledger.store import statements
 from consent_ledger.store.view import Changes, FencedError
 
 _SQL = statements.load(__file__)
 _PAGE = 500
 # Reading whole tables takes longer than a service may take for a statement; and a run that was killed must not go on.
+_PATIENCE_SECONDS = 6 * 3600.0
 _PATIENT = {
     "statement_timeout": "6h",
     "idle_in_transaction_session_timeout": "6h",
@@ -120,21 +121,34 @@ class Group:
 
 async def beside(dsn: str, *, whole_tables: bool = False) -> Connection:
     """Open a connection that finds the new view where others find the live one."""
-    return await connect(
-        dsn, "consent_viewer", search_path="consent_rebuild,consent", application_name="consent_rebuild",
-        **_PATIENT, **(_WHOLE_TABLES if whole_tables else {}),
+    return await connect_for(
+        _PATIENCE_SECONDS, dsn, "consent_viewer", search_path="consent_rebuild,consent",
+        application_name="consent_rebuild", **_PATIENT, **(_WHOLE_TABLES if whole_tables else {}),
     )  # fmt: skip
 
 
 async def live_side(dsn: str) -> Connection:
     """Open a connection to the live view, for one long transaction."""
-    return await connect(dsn, "consent_viewer", application_name="consent_rebuild", **_PATIENT)
+    return await connect_for(
+        _PATIENCE_SECONDS, dsn, "consent_viewer", application_name="consent_rebuild", **_PATIENT
+    )  # fmt: skip
 
 
 async def lock(connection: Connection) -> bool:
     """Keep other rebuilds away as long as the connection lasts; False when one is under way."""
     locked: bool = await connection.fetchval(_SQL["lock"])
     return locked
+
+
+async def clear_away(connection: Connection) -> bool:
+    """Empty the new view if a run that was cut off has left one; False while there is none, or a run is under way."""
+    if not await left_over(connection) or not await lock(connection):
+        return False
+    try:
+        await begin(connection)
+    finally:
+        await connection.execute(_SQL["unlock"])
+    return True
 
 
 async def begin(connection: Connection) -> int:
@@ -300,6 +314,6 @@ async def last_run(connection: Connection) -> LastRun | None:
 
 
 async def left_over(connection: Connection) -> bool:
-    """Say whether a rebuild that was cut off has left a view behind."""
+    """Say whether there is a view beside the live one: a rebuild is under way, or was cut off a moment ago."""
     found: bool = await connection.fetchval(_SQL["left_over"])
     return found

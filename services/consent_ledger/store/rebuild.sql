@@ -4,6 +4,9 @@
 -- name: lock
 SELECT pg_try_advisory_lock(hashtext('consent.rebuild'));
 
+-- name: unlock
+SELECT pg_advisory_unlock(hashtext('consent.rebuild'));
+
 -- name: begin
 -- Whoever still works for an earlier run holds this row, and finds another epoch afterwards.
 INSERT INTO consent_rebuild.view_head (epoch) VALUES (1)
@@ -169,4 +172,5 @@ INSERT INTO consent.waiting SELECT * FROM consent_rebuild.waiting ON CONFLICT DO
 SELECT recorded_at, body FROM ledger WHERE type = 'rebuild-run' ORDER BY recorded_at DESC LIMIT 1;
 
 -- name: left_over
-SELECT EXISTS (SELECT FROM consent_rebuild.dossier) OR EXISTS (SELECT FROM consent_rebuild.arrival);
+SELECT EXISTS (SELECT FROM consent_rebuild.dossier) OR EXISTS (SELECT FROM consent_rebuild.arrival)
+    OR EXISTS (SELECT FROM consent_rebuild.differing);

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -230,11 +229,9 @@ async def entries_at(connection: Connection, places: Collection[Place]) -> list[
 
 def _entries(rows_: Sequence[Record], subject_rows: Sequence[Record]) -> list[Entry]:
     subjects: dict[Place, dict[str, tuple[Subject, ...]]] = {}
-    for place, group in groupby(subject_rows, key=lambda row: (row[0], row[1])):
-        subjects[place] = {
-            controller: tuple(Subject(row[3], row[4], row[5], row[6]) for row in rows_of_one)
-            for controller, rows_of_one in groupby(group, key=lambda row: row[2])
-        }
+    for shard, pos, controller, *said in subject_rows:
+        of_entry = subjects.setdefault((shard, pos), {})
+        of_entry[controller] = (*of_entry.get(controller, ()), Subject._make(said))
     return [Entry._make([*row, subjects.get((row[0], row[1]), {})]) for row in rows_]
 
 

@@ -61,6 +61,9 @@ class Source(Protocol):
         a run of retention that is an entry.
         """
 
+    async def unproved(self) -> tuple[int, int] | None:
+        """Give the place of the first erasure that took something else than its evidence, an entry, commits to."""
+
 
 class Report(NamedTuple):
     """What was checked, up to the first finding. `size` and `root` are those of the newest checkpoint that holds."""
@@ -123,6 +126,9 @@ class _Auditor:
                     "a personal part is gone, and neither an erasure nor a run of retention that is recorded took it"
                 )
                 return Finding("destroyed", detail, shard, position)
+        if (erasure := await self._source.unproved()) is not None:
+            detail = "what is gone by this erasure is not what the ledger recorded of it before"
+            return Finding("destroyed", detail, *erasure)
         return None
 
     def _head(self, sealed: Sealed) -> Finding | None:

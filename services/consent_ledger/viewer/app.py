@@ -22,6 +22,7 @@ from consent_ledger.viewer.calls import Calls
 from consent_ledger.viewer.erasure import Eraser
 from consent_ledger.viewer.fold import Folder, newest_needs
 from consent_ledger.viewer.horizon import Horizon
+from consent_ledger.viewer.leftovers import Leftovers
 from consent_ledger.viewer.place import Placer
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Viewer:
         self._owner = f"{settings.instance}/{uuid4().hex[:12]}"
         self._horizon = Horizon(settings, clock)
         self._eraser = Eraser(settings, keks, clock)
+        self._leftovers = Leftovers(settings)
         self._calls = Calls(keks, settings.partitions)
         self._register: Register = registers.compile({}, 0)
         self._needs: dict[tuple[str, str], int] = {}
@@ -58,6 +60,7 @@ class Viewer:
             tasks.create_task(self._horizon.run())
             tasks.create_task(self._stand_by())
             tasks.create_task(self._eraser.run())
+            tasks.create_task(self._leftovers.run())
 
     async def _stand_by(self) -> None:
         while True:

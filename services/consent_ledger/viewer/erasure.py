@@ -2,11 +2,15 @@
 
 Beside the fold, on a connection in the one role that may destroy. It takes the viewer's lock, so the view has one
 writer at a time, and then the lock that keeps appends out, so that no recorder is writing under a key that goes.
+
+What is to go is announced first, by an event, and goes once that event is an entry: the log then says how many personal
+parts an erasure took, and commits to which.
 """
 
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -17,6 +21,7 @@ from prometheus_client import Counter, Gauge
 from consent_ledger.domain import durations
 from consent_ledger.domain import erasure as law
 from consent_ledger.domain import register as registers
+from consent_ledger.domain.cloudevents import build
 from consent_ledger.domain.durations import moment
 from consent_ledger.domain.erasure import Plan
 from consent_ledger.domain.facts import Dossier, Fact
@@ -24,10 +29,12 @@ from consent_ledger.domain.register import Register
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KEY_BYTES, KeyEncryptionKeys, decrypt, encrypt, unwrap, wrap
 from consent_ledger.runtime.postgres import Connection, connect
+from consent_ledger.runtime.publish import publishing
 from consent_ledger.runtime.settings import Settings
+from consent_ledger.runtime.shards import EVENTS
 from consent_ledger.store import erasure as store
 from consent_ledger.store import retention, view
-from consent_ledger.store.erasure import Figures, Part, StoredDossier, WrappedKey
+from consent_ledger.store.erasure import Evidence, Figures, Part, Place, StoredDossier, WrappedKey
 from consent_ledger.store.keys import payload_context
 from consent_ledger.store.view import Changes, Head
 from consent_ledger.viewer.calls import Calls
@@ -40,8 +47,11 @@ OPEN = Gauge("consent_erasures_open", "Erasures that were recorded and are not c
 HELD = Gauge("consent_erasures_held", "Erasures that a legal hold stops")
 OLDEST = Gauge("consent_erasure_oldest_seconds", "How long the oldest open erasure has been waiting")
 
+_SOURCE = "consent-viewer"
 _AT_A_TIME = 20
 _REST_SECONDS = 0.1
+# Longer than an event needs to become an entry, unless it was lost: then it is announced once more.
+_PATIENCE_SECONDS = 60.0
 
 
 class ErasureError(Exception):
@@ -61,6 +71,23 @@ class _Doomed(NamedTuple):
     def changes(self) -> bool:
         return self.first or bool(self.parts)
 
+    @property
+    def places(self) -> frozenset[Place]:
+        return frozenset(one.place for one in self.parts)
+
+
+class _Announced(NamedTuple):
+    """What was said to go by an erasure, at `cause`; `value` is the event that says it, sent at `sent` (monotonic)."""
+
+    evidence: Evidence
+    cause: Place
+    places: frozenset[Place]
+    value: bytes
+    sent: float
+
+    def is_of(self, doomed: _Doomed) -> bool:
+        return (self.cause, self.places) == (doomed.plan.cause.place, doomed.places)
+
 
 class Eraser:
     """Carries out what the viewer has noted, at any time by any process, one dossier after the other."""
@@ -72,6 +99,9 @@ class Eraser:
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._calls = Calls(keks, settings.partitions)
         self._register: Register = registers.compile({}, 0)
+        # By the address by which the erasure is found; the fresh ones are not sent yet.
+        self._announced: dict[bytes, _Announced] = {}
+        self._fresh: dict[bytes, _Announced] = {}
 
     async def run(self) -> None:
         """Erase until cancelled."""
@@ -92,6 +122,8 @@ class Eraser:
     async def erase_waiting(self, connection: Connection) -> None:
         """Carry out what is noted now."""
         for hash_ in await store.next_(connection, _AT_A_TIME):
+            if await self._is_waiting(connection, hash_):
+                continue
             try:
                 while await self._erase(connection, hash_):
                     pass
@@ -100,13 +132,33 @@ class Eraser:
                 continue
             except Exception:
                 log.exception("an erasure failed")
+        await self._send_fresh()
         waiting = await store.waiting(connection)
         OPEN.set(waiting.open)
         HELD.set(waiting.held)
         OLDEST.set(waiting.seconds)
 
+    async def _is_waiting(self, connection: Connection, hash_: bytes) -> bool:
+        """Tell whether what was announced of an erasure is not an entry yet."""
+        announced = self._announced.get(hash_)
+        if announced is None or await store.is_recorded(connection, announced.evidence.event_id):
+            return False
+        if time.monotonic() > announced.sent + _PATIENCE_SECONDS:
+            log.warning("what was to be erased has not become an entry")
+            del self._announced[hash_]
+        return True
+
+    async def _send_fresh(self) -> None:
+        """Announce what was found to go. What Kafka does not take is found again."""
+        fresh, self._fresh = self._fresh, {}
+        if fresh:
+            async with publishing(self._settings.kafka(), f"{self._settings.topic_prefix}{EVENTS}") as publisher:
+                for one in fresh.values():
+                    await publisher.send(None, one.value)
+            self._announced |= fresh
+
     async def _erase(self, connection: Connection, hash_: bytes) -> bool:
-        """Carry out one erasure in the dossier of an address; False when none is left that may be."""
+        """Carry out one erasure in the dossier of an address; False when none is left that may be, by now."""
         async with connection.transaction():
             head = await view.open_head(connection, await retention.epoch(connection))
             await self._use_register(connection, head)
@@ -121,8 +173,13 @@ class Eraser:
             for plan in found:
                 doomed = await self._doomed(connection, head, stored.controller, facts, plan)
                 if doomed.changes or plan.facts != facts:
-                    await self._destroy(connection, head, stored, doomed, now)
+                    announced = self._announced.pop(hash_, None)
+                    if announced is None or not announced.is_of(doomed):
+                        self._fresh[hash_] = _announcement(doomed, stored.controller, now)
+                        return False
+                    await self._destroy(connection, head, stored, doomed, announced.evidence, now)
                     return True
+            self._announced.pop(hash_, None)
             if len(found) < len(law.executed(self._register, facts, stored.controller, at)):
                 await store.held(connection, hash_)
             else:
@@ -155,8 +212,9 @@ class Eraser:
         return _Doomed(plan, parts, keys, list(survivors.values()), first)
 
     async def _destroy(
-        self, connection: Connection, head: Head, stored: StoredDossier, doomed: _Doomed, now: datetime
-    ) -> None:
+        self, connection: Connection, head: Head, stored: StoredDossier, doomed: _Doomed, evidence: Evidence,
+        now: datetime,
+    ) -> None:  # fmt: skip
         plan, controller = doomed.plan, stored.controller
         changes = await self._left(connection, head, stored.id, plan.facts, now)
         await store.lock_out_appends(connection)
@@ -167,7 +225,7 @@ class Eraser:
             rekeyed=len(doomed.survivors),
             keks=sorted({key.kek for key in doomed.keys}),
         )
-        number = await store.begin(connection, plan.cause.place, controller, now, figures, whole=plan.whole)
+        number = await store.begin(connection, plan.cause.place, controller, now, figures, evidence, whole=plan.whole)
         if plan.whole:
             await store.bind(connection, plan.cause.place, controller, plan.bound)
             await store.mark(connection, controller, [token for _, token in plan.identifiers], moment(plan.cause.time))
@@ -214,6 +272,18 @@ class Eraser:
         needs = newest_needs(await view.needs(connection))
         folder = Folder(self._register, needs, self._settings.partitions, self._calls)
         return await folder.fold(connection, head, (), [id_], now, {id_: facts})
+
+
+def _announcement(doomed: _Doomed, controller: str, now: datetime) -> _Announced:
+    evidence = Evidence(uuid4(), secrets.token_bytes(KEY_BYTES))
+    said = {
+        "controllers": [controller],
+        "erasure": str(UUID(bytes=doomed.plan.cause.event_id)),
+        "payloads": len(doomed.places),
+        "digest": law.digest(evidence.salt, doomed.places),
+    }
+    value = build("erasure-carried-out", _SOURCE, now, said, id=evidence.event_id)
+    return _Announced(evidence, doomed.plan.cause.place, doomed.places, value, time.monotonic())
 
 
 def _lost(facts: Sequence[Fact], plan: Plan) -> set[bytes]:

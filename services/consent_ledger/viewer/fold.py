@@ -20,7 +20,7 @@ from consent_ledger.domain.published import change_key
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.runtime.postgres import Connection
-from consent_ledger.runtime.topics import partition_of
+from consent_ledger.runtime.topics import partition_of, partitions_of
 from consent_ledger.store import view
 from consent_ledger.store.view import Changes, Head, Known, Row, StoredDossier, StoredRow, Told
 from consent_ledger.viewer.calls import Calls
@@ -110,14 +110,28 @@ class Folder:
         """Return by dossier which of the changed rows are its own."""
         phones = {token for found in addresses.values() for type_, token in found if type_ == "phone"}
         await self._calls.read(connection, phones)
-        decided = {}
+        new = self._partitions_of_new(opened, addresses, before)
+        decided, at = {}, micros(now)
         for id_, dossier in opened.items():
             first = len(changes.rows)
-            due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
+            due = self._decide(head, changes, dossier, addresses[id_], before, new, at)
             decided[id_] = slice(first, len(changes.rows))
             due_at = None if due is None else moment(due)
             changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
         return decided
+
+    def _partitions_of_new(
+        self, opened: Mapping[int, _Open], addresses: Mapping[int, Collection[tuple[str, bytes]]],
+        before: Mapping[bytes, StoredRow],
+    ) -> dict[bytes, int]:  # fmt: skip
+        """Say where addresses belong that have no row yet; all at once, for that is much less work."""
+        keys = {
+            hash_: suppression_key(dossier.controller, type_, hash_)
+            for id_, dossier in opened.items()
+            for type_, hash_ in addresses[id_]
+            if hash_ not in before
+        }
+        return dict(zip(keys, partitions_of(list(keys.values()), self._partitions), strict=True))
 
     def _tell(self, id_: int, dossier: _Open, absorbed: Sequence[int], rows: Sequence[Row]) -> list[Told]:
         """Say what is told of a dossier: each entry, and of the last one what all of them have changed."""
@@ -138,6 +152,7 @@ class Folder:
         dossier: _Open,
         addresses: Iterable[tuple[str, bytes]],
         before: dict[bytes, StoredRow],
+        new: Mapping[bytes, int],
         now: int,
     ) -> int | None:
         due: int | None = None
@@ -160,11 +175,7 @@ class Folder:
                 continue
             shard, pos, recorded_at = dossier.arrived[-1] if dossier.arrived else _place_of(stored, dossier.facts)
             head.seq += 1
-            q = (
-                stored.q
-                if stored
-                else partition_of(suppression_key(dossier.controller, type_, hash_), self._partitions)
-            )
+            q = stored.q if stored else new[hash_]
             changes.rows.append(
                 Row(hash_, dossier.controller, type_, q, head.seq, self._register.version, shard, pos, recorded_at, own)
             )
@@ -183,7 +194,7 @@ def _place_of(stored: StoredRow | None, facts: Sequence[Fact]) -> tuple[int, int
     """Say which entry an answer rests on that changes without one; a row that got lost rests on the newest."""
     if stored is not None:
         return stored.shard, stored.pos, stored.recorded_at
-    newest = max(facts, key=lambda fact: (fact.recorded, fact.place))
+    newest = facts[0] if len(facts) == 1 else max(facts, key=lambda fact: (fact.recorded, fact.place))
     return (*newest.place, moment(newest.recorded))
 
 

@@ -70,7 +70,7 @@ class Placer:
             for controller, subjects in own:
                 arrived.add(controller)
                 made = _fact(entry, controller, bodies, personal)
-                placed.arrivals.append(Arrival(controller, tuple(subject.hash for subject in subjects), made))
+                placed.arrivals.append(Arrival(controller, tuple([subject.hash for subject in subjects]), made))
             for reference in _references(entry, bodies):
                 found, missing = targets.of(reference)
                 if missing is not None:

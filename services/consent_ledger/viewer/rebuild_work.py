@@ -1,7 +1,7 @@
 """One of the processes that make a view anew: tasks come in on standard input, and what is done goes out.
 
 It ends with the process that started it, whatever becomes of that one: standard input closes then. What it had not
-committed is gone, and what it had is emptied by the next run.
+committed is gone, and what it had is cleared away by a viewer or the next run.
 """
 
 import asyncio
