@@ -7,8 +7,7 @@ Seen to fail:
 - `suppressions` declared as growing, and partitions refused only after the other settings were altered;
 - `message.timestamp.type` not held to be vital;
 - as many copies needed as there are;
-- `partition_of` without its mask of the sign, and without its tail; `partitions_of` without its tail, and with the
-  partitions of one length given to another.
+- `partition_of` without its mask of the sign, and without its tail; a lane that reaches into the next.
 """
 
 import asyncio
@@ -226,12 +225,11 @@ def test_a_key_has_the_partition_that_other_clients_give_it(length: int) -> None
     assert partition_of(key, POSITIVE) == murmur2(key) & (POSITIVE - 1)
 
 
-def test_many_keys_have_the_partitions_that_each_has() -> None:
-    lengths = [*range(90), *[7] * 40, *[64] * 40, *[78] * 40]
-    keys = [os.urandom(length) for length in lengths]
+def test_many_keys_have_the_partitions_that_each_has_alone() -> None:
+    keys = [os.urandom(length) for length in (0, 3, 4, 79, 79, 81, 4, 79, 0)]
 
-    assert partitions_of(keys, POSITIVE) == [partition_of(key, POSITIVE) for key in keys]
-    assert partitions_of([], 12) == []
+    assert partitions_of(keys, POSITIVE) == [murmur2(key) & (POSITIVE - 1) for key in keys]
+    assert partitions_of([], POSITIVE) == []
 
 
 async def test_brokers_that_do_not_answer_are_an_error() -> None:
