@@ -1,7 +1,7 @@
 """`consent retention run` on a running installation.
 
 Seen to fail: a dry run that begins a run; the run recorded under an id of its own each time; not recorded at all. All
-controllers taken to market; the controller asked for not looked at.
+controllers taken to market; the controller asked for not looked at. Files of requests left out of the review.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -70,6 +71,16 @@ def test_old_refusals_are_listed_for_their_review_and_stay(up: Up, tmp_path: Pat
             ("contact-recorded", "quiet", old, {"initiated_by": "subject", "kind": "click"}),
         )
     ]  # fmt: skip
+    request: dict[str, Any] = {
+        "source": "web:reviewed",
+        "controllers": ["quiet"],
+        "request_id": str(uuid.uuid4()),
+        "time": old,
+    }
+    events += [
+        said("request-received", email(somebody()), article="17", **request),
+        said("request-answered", outcome="refused", **request),
+    ]
     publish(up, *events)
     assert [recorded(up, one["id"]) for one in events] == [one["type"] for one in events]
     rows = "SELECT count(*) FROM entry_subject"
@@ -87,5 +98,8 @@ def test_old_refusals_are_listed_for_their_review_and_stay(up: Up, tmp_path: Pat
         ("reviewed", "consent-withdrawn", years, 2, True),
     ]  # fmt: skip
     assert "erasure-requested" in of_one.out
+    assert [one for one in review.data["request_files"] if one["controller"] == "quiet"] == [
+        {"controller": "quiet", "article": "17", "refuses": True, "files": 1, "index_rows": 1, "oldest": old[:10]}
+    ]
     assert "reviewed" not in of_one.out
     assert asyncio.run(read(up, rows)) == before

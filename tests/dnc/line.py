@@ -154,6 +154,8 @@ def document(register: str, controllers: Iterable[str], max_age: str = "P7D") ->
         {"id": "calls", "basis": "legitimate-interest", "direct_marketing": True, "dnc": [register]},
         {"id": "telesales", "basis": "consent", "direct_marketing": True, "dnc": [register]},
         {"id": "service", "basis": "contract"},
+        {"id": "club", "basis": "consent", "direct_marketing": True, "dnc": [register], "inactivity_ttl": "P30D"},
+        {"id": "ask", "basis": "legitimate-interest", "direct_marketing": True, "repermission_for": "club"},
     ]
     names = list(controllers)
     return {

@@ -4,7 +4,8 @@ Seen to fail:
 - numbers of an event not kept for the controllers that ask;
 - a run of listings not broken;
 - `registered_at` left out, or dropped on its way;
-- the end of the snapshot left out of `valid_until`.
+- the end of the snapshot left out of `valid_until`;
+- the question after silence without the do-not-call register of what it asks for.
 """
 
 from datetime import timedelta
@@ -110,6 +111,32 @@ async def test_a_late_snapshot_takes_its_place_in_the_run(line: Line) -> None:
 
     assert before == ["CONSENT", "CONSENT"]
     assert after == ["CONSENT", "DNC_LISTED"]
+
+
+async def test_the_question_after_silence_turns_with_the_list_of_what_it_asks_for(line: Line) -> None:
+    talking, silent = number(), number()
+    await line.api.recorded(
+        line.consented(talking, purposes=["club"], at=ago(days=5)),
+        line.consented(silent, purposes=["club"], at=ago(days=35)),
+    )
+    await line.imported(number(), at=ago(days=6, hours=23))
+
+    async def are(*reasons: str) -> bool:
+        return [await line.reason(one, purpose="ask") for one in (talking, silent)] == [*reasons]
+
+    assert await are("REPERMISSION_NOT_DUE", "REPERMISSION_ONCE")
+    async with clock_at(line.api, NOW + timedelta(hours=1)):
+        # The horizon has to come after the clock first.
+        await until(lambda: are("DNC_STALE", "DNC_STALE"))
+        await line.imported(number(), at=ago(hours=2))
+        assert await are("REPERMISSION_NOT_DUE", "REPERMISSION_ONCE")
+        await line.imported(silent, at=ago(hours=1))
+        assert await are("REPERMISSION_NOT_DUE", "DNC_LISTED")
+
+    await line.published()
+    record = await line.on_topic(silent)
+    assert record is not None
+    assert record["decisions"]["ask"]["phone"]["reason"] == "DNC_LISTED"
 
 
 async def test_service_calls_do_not_ask_the_register(line: Line) -> None:

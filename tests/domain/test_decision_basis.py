@@ -3,7 +3,8 @@
 Seen to fail: a typed date outweighing a report of minority; the law's age, or the subject's country, ignored; the flaw
 of the oldest consent reported, of two the last; a sale before an erasure; `due` without the birthday, the end of a
 pending opt-in, of silence, of the window to ask again; a listing without doubt; a chain of changes out of order;
-the last of two snapshots of one instant taken.
+the last of two snapshots of one instant taken; the question after silence without the do-not-call registers, or
+without the marketing, of what it asks for.
 """
 
 from typing import Any
@@ -171,6 +172,42 @@ def test_the_one_question_is_asked_once_within_thirty_days_of_the_silence() -> N
     assert asked(10).valid_until == durations.instant(on(40))
     assert asked(20).reason == "REPERMISSION_ALREADY_SENT"
     assert asked(40).reasons == ("REPERMISSION_ALREADY_SENT", "REPERMISSION_WINDOW_CLOSED")
+
+
+def asking(*, own: list[str], named: list[str]) -> dict[str, Any]:
+    """A world in which the question after silence may be put by phone."""
+    document = world(inactivity_ttl="P10D", channels=["phone"], dnc=named)
+    document["purposes"].append(
+        {"controller": "north", "id": "ask", **F, "channels": ["phone"], "dnc": own, "repermission_for": "news"}
+    )
+    return document
+
+
+def test_the_one_question_by_phone_needs_the_do_not_call_register_of_what_it_asks_for() -> None:
+    document = asking(own=[], named=["list"])
+
+    def asked(day: int, *listed: dict[str, str]) -> Decision:
+        events = [consent(PHONE, at=on(0)), snapshot(5, *listed)]
+        return answer(events, PHONE, purpose="ask", channel="phone", at=on(day), document=document)
+
+    assert (asked(9).reason, asked(9).needs_dnc) == ("REPERMISSION_NOT_DUE", "list")
+    assert (asked(11).reason, asked(11).needs_dnc) == ("REPERMISSION_ONCE", "list")
+    assert (asked(12).allow, asked(12).reason) == (False, "DNC_STALE")
+    assert asked(11, {"value": PHONE[1]}).reason == "DNC_LISTED"
+
+
+def test_the_one_question_says_when_the_list_of_what_it_asks_for_grows_stale() -> None:
+    document = asking(own=["other"], named=["list"])
+    events = [consent(PHONE, at=on(0)), snapshot(0), snapshot(0, name="other")]
+
+    def asked(day: int, minutes: int = 0) -> Decision:
+        return answer(events, PHONE, purpose="ask", channel="phone", at=on(day, minutes), document=document)
+
+    assert (asked(6).reason, asked(6).due, asked(6).needs_dnc) == (
+        "REPERMISSION_NOT_DUE", durations.instant(on(7)), "other",
+    )  # fmt: skip
+    assert asked(7, -1).reason == "REPERMISSION_NOT_DUE"
+    assert asked(7).reason == "DNC_STALE"
 
 
 # -- 6.10: do-not-call, address

@@ -7,7 +7,8 @@ Seen to fail:
 - a refused erasure without grounds, a lifting before the subject knew, a stranger's answer taken for the answer;
 - a voided answer left standing; a voided confirmation believed;
 - the local date taken in UTC; Sundays or public holidays worked;
-- the steps taken in the order in which they come, all of them or those of one instant.
+- the steps taken in the order in which they come, all of them or those of one instant;
+- a request that refuses, or may refuse, something taken for paper.
 """
 
 from collections.abc import Sequence
@@ -311,3 +312,33 @@ def test_an_extension_never_gives_more_than_three_months_and_the_pauses(
     assert request.due <= art12_due(
         request.received, extended=True, paused_days=request.paused_days, holidays=calendar("BE").is_holiday
     )
+
+
+@pytest.mark.parametrize(
+    "article",
+    ["15", "16", "19", "20", "22", "Art. 15", "art.15", "Article 20", "ARTIKEL 16", "access", "Rectification"],
+)
+def test_a_request_by_which_nobody_refuses_anything_is_paper(article: str) -> None:
+    others = sorted(requests.PAPER - {"request-received"})
+    steps = [received("2026-01-01", article), *(step(kind, "2026-01-02") for kind in others)]
+
+    assert requests.is_paper(steps)
+    assert requests.is_paper([*steps, step("recipient-notified", "2026-01-02", article="19")])
+
+
+@pytest.mark.parametrize(
+    "article",
+    [None, "", "17", "18", "21", "7(3)", "7", "erasure", "objection", "15 and 17", "15, 21", "15(3)", "150", "\n15",
+     "acce\u017f\u017f", "I want to be forgotten"],
+)  # fmt: skip
+def test_a_request_by_which_somebody_may_refuse_something_is_no_paper(article: str | None) -> None:
+    refusing = step("request-received", "2026-01-01", article=article)
+
+    assert not requests.is_paper([refusing])
+    assert not requests.is_paper([received("2026-01-01"), refusing])
+
+
+@pytest.mark.parametrize("kind", ["erasure-requested", "restriction-placed", "objection-raised", "erasure-refused"])
+def test_a_request_with_a_step_on_which_answers_rest_is_no_paper(kind: str) -> None:
+    assert not requests.is_paper([received("2026-01-01"), step(kind, "2026-01-02")])
+    assert not requests.is_paper([received("2026-01-01"), step("request-answered", "2026-01-02", article="17")])

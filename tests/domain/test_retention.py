@@ -8,9 +8,13 @@ links, marks as shared, tells of a minor, or names two controllers; the deciding
 And: an end of reliance that did not last taken for one; a consent without effect counted from before the register that
 made it so; a contact counted from itself; the typist's name of a refusal deleted; persons forgotten whole in spite of a
 refusal, of others who share an address, or of something just recorded; the end of a relationship without its beginning.
+
+Of files of requests: a step, or a voided one, left behind; one gone that links, marks as shared, or is about somebody
+under a hold; one with a step of another type, with a step that came later, with a second request under its name, or
+under the name of another event; the personal part of who was too young gone; a fact left with what is gone of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -37,6 +41,7 @@ REGISTER = register.parse(
             {"controller": "shop", "id": "long", **TERMS, "evidence_retention": "P10Y"},
             {"controller": "shop", "id": "club", **TERMS, "double_opt_in": True},
             {"controller": "shop", "id": "month", **TERMS, "consent_ttl": "P1M"},
+            {"controller": "shop", "id": "youth", **TERMS, "min_age": 16, "age_gate": "signal"},
             {"controller": "shop", "id": "similar", "basis": "legitimate-interest", "channels": ["email"],
              "direct_marketing": True, "soft_opt_in": True, "inactivity_ttl": "P2Y"},
             {"controller": "shop", "id": "offers", "basis": "contract", "channels": ["email"]},
@@ -47,6 +52,7 @@ REGISTER = register.parse(
 )  # fmt: skip
 LOADED = durations.instant("2026-02-01T00:00:00Z")
 AN = {"type": "email", "value": "an@example.be"}
+PHONE = {"type": "phone", "value": "+3221112233"}
 EVIDENCE = {"text_id": "t", "text_version": 1, "ref": "r"}
 
 
@@ -80,9 +86,19 @@ def until(*events: Event, now: str = "2040-01-01", controller: str = "shop") -> 
     return retention.until_of(REGISTER, facts, facts[0], controller, place, at, LOADED)
 
 
-def plan(*events: Event, now: str = "2040-01-01") -> retention.Plan:
+def facts_of(*events: Event) -> Sequence[Fact]:
+    return Ledger(REGISTER, numbered(list(events))).facts("shop")
+
+
+def plan(*events: Event, now: str = "2040-01-01", answered: Collection[str] = ()) -> retention.Plan:
     facts = Ledger(REGISTER, numbered(list(events))).facts("shop")
-    return retention.plan(REGISTER, facts, "shop", calendar("BE"), durations.instant(f"{now}T10:00:00Z"), LOADED)
+    at = durations.instant(f"{now}T10:00:00Z")
+    return retention.plan(REGISTER, facts, "shop", calendar("BE"), at, LOADED, file_of(answered))
+
+
+def file_of(steps: Collection[str], *, is_paper: bool = True) -> retention.Answered:
+    ids = frozenset(one.encode() for one in steps)
+    return retention.Answered(dict.fromkeys(ids, ids), ids if is_paper else frozenset())
 
 
 @pytest.mark.parametrize(
@@ -208,7 +224,6 @@ def test_of_a_consent_not_confirmed_it_is_known_for_thirty_days_that_there_was_o
     assert plan(gave("2026-01-01", "club"), now="2026-02-01").facts == {(0, 0)}
 
 
-PHONE = {"type": "phone", "value": "+3221112233"}
 LINK = said("identifiers-linked", "2026-01-05", subject=[AN, PHONE])
 
 
@@ -280,6 +295,116 @@ def test_what_refers_to_a_forgotten_consent_goes_with_it_and_refusals_stay() -> 
     assert found.facts == {(0, 0), (0, 1)}
     assert found.payloads == {(0, 0), (0, 1), (0, 2)}
     assert found.purposes == ("club",)
+
+
+# -- files of requests
+
+RECEIVED = said("request-received", "2026-01-10", request_id="name", article="15")
+USED = gave("2026-01-01")
+
+
+def step(type: str, day: str = "2026-01-11", **fields: Any) -> Event:
+    plain = {name: value for name, value in said(type, day).items() if name not in ("subject", "purposes", "channels")}
+    return plain | {"request_id": "name"} | fields
+
+
+ANSWERED = step("request-answered")
+
+
+def test_the_file_of_a_request_goes_with_all_its_steps_and_nothing_else() -> None:
+    steps = [
+        step(kind) for kind in ("identity-requested", "identity-confirmed", "request-extended", "request-answered")
+    ]
+    voiding = {name: value for name, value in step("event-voided", voids="e2").items() if name != "request_id"}
+    events = [USED, RECEIVED, *steps, voiding, step("recipient-notified", request_id="another")]
+
+    found = plan(*events, answered=["e1", "e3", "e4", "e5"])
+
+    assert found.facts == found.files == found.unsaid == found.payloads == {(0, place) for place in range(1, 7)}
+    assert retention.left(facts_of(*events), found) == [facts_of(*events)[0], facts_of(*events)[7]]
+    assert plan(*events) == retention.NOTHING
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"subject": [AN, PHONE]},
+        {"subject": [{**AN, "shared": True}]},
+    ],
+)
+def test_a_file_on_which_refusals_may_rest_stays_whole(more: dict[str, Any]) -> None:
+    objection = said("objection-raised", "2026-01-20", "similar", kind="direct-marketing")
+
+    assert not plan(USED, RECEIVED | more, ANSWERED, objection, answered=["e1", "e2"]).facts
+    assert not plan(USED, RECEIVED, ANSWERED | more, objection, answered=["e1", "e2"]).facts
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        step("erasure-refused", grounds="Art. 17(3)(b)"),
+        step("request-extended", "2041-01-01"),
+        RECEIVED | {"article": "17"},
+        said("erasure-requested", "2026-01-09") | {"id": "name"},
+    ],
+)
+def test_a_file_that_something_else_is_found_by_stays_whole(other: Event) -> None:
+    events = [*numbered([USED, RECEIVED, ANSWERED]), {"id": "e3"} | other]
+    facts = Ledger(REGISTER, events).facts("shop")
+    at = durations.instant("2040-01-01T10:00:00Z")
+
+    found = retention.plan(REGISTER, facts, "shop", calendar("BE"), at, LOADED, file_of(["e1", "e2"]))
+
+    assert found.facts.isdisjoint({(0, 1), (0, 2)})
+    assert found.payloads >= {(0, 1), (0, 2)}
+
+
+def test_of_a_file_by_which_somebody_refuses_only_what_is_personal_goes() -> None:
+    answer_ = ANSWERED | {"entered_by": "staff:an"}
+    facts = facts_of(USED, RECEIVED, answer_)
+    at = durations.instant("2040-01-01T10:00:00Z")
+
+    found = retention.plan(
+        REGISTER, facts, "shop", calendar("BE"), at, LOADED, file_of(["e1", "e2"], is_paper=False)
+    )  # fmt: skip
+
+    assert (found.payloads, found.facts) == (frozenset({(0, 1), (0, 2)}), frozenset())
+    assert facts[2].entered_by == "staff:an"
+    assert [one.entered_by for one in retention.left(facts, found)] == [None, None, None]
+
+
+def test_what_is_personal_of_a_consent_of_whoever_was_too_young_stays_while_it_links() -> None:
+    """Without the birth date it would count, where only known minors are kept out."""
+    young = gave("2026-01-01", "youth", subject=[AN, PHONE], age={"birth_date": "2012-05-05"})
+    objection = said("objection-raised", "2026-01-20", "similar", kind="direct-marketing")
+
+    assert plan(young, objection, now="2031-01-01") == retention.Plan(
+        payloads=frozenset(), facts=frozenset(), purposes=("youth",), kept=1
+    )  # fmt: skip
+    assert plan(young | {"subject": [AN]}, objection, now="2031-01-01").facts == {(0, 0)}
+
+
+def test_a_file_of_whoever_is_under_a_hold_stays() -> None:
+    hold = said("hold-placed", "2026-02-01")
+    lifted = {
+        name: value for name, value in said("hold-lifted", "2026-02-02", hold_id="e3").items() if name != "subject"
+    }
+
+    other = gave("2026-01-01", "month", subject=[PHONE])
+
+    assert plan(USED, RECEIVED, ANSWERED, hold, answered=["e1", "e2"]) == retention.NOTHING
+    assert plan(USED, RECEIVED, ANSWERED, hold, other, answered=["e1", "e2"]).facts == {(0, 4)}
+    assert plan(USED, RECEIVED, ANSWERED, hold, lifted, answered=["e1", "e2"]).files == {(0, 1), (0, 2)}
+
+
+def test_of_somebody_forgotten_whole_the_files_of_requests_go_too_also_those_that_link() -> None:
+    linking = RECEIVED | {"subject": [AN, PHONE]}
+    found = plan(gave("2026-01-01", "month"), linking, ANSWERED, answered=["e1", "e2"])
+
+    assert found.facts == {(0, 0), (0, 1), (0, 2)}
+    assert found.files == {(0, 1), (0, 2)}
+    assert found.unsaid == {(0, 2)}
+    assert plan(gave("2026-01-01", "month"), linking, ANSWERED).facts == {(0, 0)}
 
 
 # -- laws

@@ -141,10 +141,11 @@ def repermission_reasons(case: Case, ask: Callable[[str], tuple[bool, str, set[s
 
 
 def do_not_call(case: Case) -> set[str]:
-    """6.10: phone marketing with `dnc`, whatever the basis."""
+    """6.10: phone marketing with `dnc`, whatever the basis; for the question after silence, that of either purpose."""
     if not (case.marketing and case.channel == "phone"):
         return set()
-    return {reason for name in case.purpose.get("dnc") or () for reason in _one_register(case, name)}
+    names = {*(case.purpose.get("dnc") or ()), *(case.asked_for.get("dnc") or ())}
+    return {reason for name in names for reason in _one_register(case, name)}
 
 
 def _one_register(case: Case, name: str) -> set[str]:

@@ -50,8 +50,19 @@ class Case:
         return [one for one in self.entries if one.t <= self.at]
 
     @cached_property
+    def asked_for(self) -> Mapping[str, Any]:
+        """The purpose for which this one asks permission anew; else this one."""
+        name = self.purpose.get("repermission_for")
+        return next((one for one in self._own if one["id"] == name), self.purpose)
+
+    @property
+    def _own(self) -> list[Mapping[str, Any]]:
+        return [one for one in self.register["purposes"] if one["controller"] == self.controller]
+
+    @cached_property
     def marketing(self) -> bool:
-        return bool(self.purpose.get("direct_marketing"))
+        """Asking for permission to market is marketing (2.0, the purpose `re-permission`)."""
+        return bool(self.purpose.get("direct_marketing") or self.asked_for.get("direct_marketing"))
 
     @cached_property
     def basis(self) -> str:

@@ -6,7 +6,8 @@ histories, about 40 s of them on one core; CONSENT_ORACLE_SEED and CONSENT_ORACL
 `poe oracle` compares 100,000.
 
 Found by it: a refusal for other purposes linked nobody at the joint controllers; of two do-not-call snapshots of one
-instant the one that arrived last decided.
+instant the one that arrived last decided; the question after silence by phone did not name the do-not-call list on
+which the purpose that it asks for depends.
 
 Seen to fail, each within the first thousands of histories: PT5M not asked across two clocks, or asked on one; exactly
 PT5M taken for later; a tie given to the permission; permissions dated ahead counted, or one by exactly PT5M not;
@@ -22,7 +23,8 @@ date; the oldest birth date taken; silence running in a relationship; refusals n
 withdrawals kept from the controllers of the same consent; a consent following any change of address; a sale before
 the erasure taken; contact at the very expiry reviving; a question at the very expiry not seen; a listing dated by its
 last snapshot; a snapshot fresh at its very age; a bounce reaching all channels; a pending opt-in ending at P7D and
-not after; no `due` at the end of a consent; wide refusals not asked anew for a record.
+not after; no `due` at the end of a consent; wide refusals not asked anew for a record;
+the question after silence without the do-not-call lists, or without the marketing, of what it asks for.
 """
 
 import os

@@ -54,8 +54,9 @@ def _purposes(chance: Random, controller: str, ids: list[str], names: tuple[str,
     if silent and chance.random() < 0.7:
         underlying = chance.choice(silent)
         asking: Object = {
-            "controller": controller, "id": "ask", "basis": "legitimate-interest", "direct_marketing": True,
-            "channels": sorted({*underlying["channels"], "email"}), "repermission_for": underlying["id"],
+            "controller": controller, "id": "ask", "basis": "legitimate-interest", "repermission_for": underlying["id"],
+            "channels": sorted({*underlying["channels"], "email"}),
+            **maybe(chance, 0.8, direct_marketing=True), **maybe(chance, 0.2, dnc=[chance.choice(REGISTERS)]),
         }  # fmt: skip
         found.append(asking)
     return found

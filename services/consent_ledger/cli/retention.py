@@ -1,7 +1,7 @@
 """`consent retention`: deletes evidence whose time is over, says how much, and what is to be looked over each year."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -21,7 +21,7 @@ from consent_ledger.store import retention as store
 from consent_ledger.store import view
 from consent_ledger.store.retention import DueForReview
 from consent_ledger.store.view import FencedError
-from consent_ledger.viewer.retention import Report, Retention
+from consent_ledger.viewer.retention import FilesKept, Report, Retention
 
 app = typer.Typer(no_args_is_help=True, help="How long evidence is kept (Art. 5(1)(e)).")
 
@@ -73,33 +73,52 @@ def review(
 ) -> None:
     """Count the suppression entries (refusals, erasures) that are due for their yearly review. Deletes nothing.
 
-    They have no end while their controller does any direct marketing: the review is where somebody sees that one does
-    none any more. A withdrawal is kept, and counted, at every controller that it may reach (C-129/21);
+    And the files of requests whose time is over and whose index rows are there: because somebody may refuse something
+    by them (Art. 7(3), 17, 18, 21), because a legal hold or a refusal rests on them, or until the next run.
+
+    Refusals have no end while their controller does any direct marketing: the review is where somebody sees that one
+    does none any more. A withdrawal is kept, and counted, at every controller that it may reach (C-129/21);
     entries that were voided are counted too.
     """
-    now, every, marketing = run(_review(found.settings(data)))
-    due = [one for one in every if controller in (None, one.controller)]
+    reviewed = run(_review(found.settings(data)))
+    due = [one for one in reviewed.due if controller in (None, one.controller)]
+    files = [one for one in reviewed.files if controller in (None, one.controller)]
     if as_json:
-        told = [{**msgspec.to_builtins(one), "direct_marketing": one.controller in marketing} for one in due]
-        say_json({"as_of": now, "due": told})
+        told = [{**msgspec.to_builtins(one), "direct_marketing": one.controller in reviewed.marketing} for one in due]
+        say_json({"as_of": reviewed.now, "due": told, "request_files": files})
         return
-    markets = {one.controller: "yes" if one.controller in marketing else "no" for one in due}
+    markets = {one.controller: "yes" if one.controller in reviewed.marketing else "no" for one in due}
     rows = [
         (one.controller, one.type, one.years, one.entries, one.addresses, markets[one.controller]) for one in due
     ]  # fmt: skip
     heads = ("controller", "type", "years", "entries", "addresses", "markets")
     out.print(table("Suppression entries due for review", *heads, rows=rows, right=(2, 3, 4)))
+    kept = [
+        (one.controller, one.article, one.files, one.index_rows, one.oldest, "yes" if one.refuses else "no")
+        for one in files
+    ]  # fmt: skip
+    heads = ("controller", "article", "files", "index rows", "answered since", "refuses")
+    out.print(table("Files of requests whose time is over", *heads, rows=kept, right=(2, 3)))
 
 
-async def _review(settings: Settings) -> tuple[datetime, list[DueForReview], frozenset[str]]:
-    """Count as of the database's clock; and name the controllers that do direct marketing now."""
+class _Reviewed(NamedTuple):
+    """What is to be looked over, as of the database's clock; and the controllers that do direct marketing now."""
+
+    now: datetime
+    due: list[DueForReview]
+    files: list[FilesKept]
+    marketing: frozenset[str]
+
+
+async def _review(settings: Settings) -> _Reviewed:
     connection = await connect(settings.dsn, "consent_retention", statement_timeout=_REVIEW_TIMEOUT)
     try:
         now = await store.database_now(connection)
         version = await store.register_version(connection)
         purposes = (await view.compiled(connection, version)).purposes.values()
         marketing = frozenset(one.controller for one in purposes if one.terms.direct_marketing)
-        return now, await store.review(connection, now), marketing
+        files = await Retention(settings, KeyFile(settings.key_file), SystemClock(), connection).review_files()
+        return _Reviewed(now, await store.review(connection, now), files, marketing)
     finally:
         await connection.close()
 

@@ -43,6 +43,8 @@ class Controller(msgspec.Struct, frozen=True, kw_only=True):
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The rule of a purpose without its name.
 
+    A purpose that asks permission anew for another is marketing if that one is, and needs its do-not-call registers.
+
     Two purposes of a controller on equal terms get equal answers wherever nothing names either of them.
     """
 
@@ -140,9 +142,9 @@ def compile(document: Mapping[str, Any], version: int) -> Register:  # noqa: A00
         )
         for name, one in document.get("controllers", {}).items()
     }  # fmt: skip
-    rows = document.get("purposes", ())
-    joint = _joint(rows)
-    purposes = {(row["controller"], row["id"]): _purpose(row, controllers, joint) for row in rows}
+    rows = {(row["controller"], row["id"]): row for row in document.get("purposes", ())}
+    joint = _joint(rows.values())
+    purposes = {key: _purpose(row, controllers, joint, _asked_for(row, rows)) for key, row in rows.items()}
     return Register(
         version=version,
         document=document,
@@ -164,11 +166,20 @@ def compile(document: Mapping[str, Any], version: int) -> Register:  # noqa: A00
     )
 
 
+def _asked_for(row: Mapping[str, Any], rows: Mapping[Key, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Give the purpose for which a purpose asks permission anew; the purpose itself if it asks for none."""
+    return rows.get((row["controller"], row.get("repermission_for") or row["id"]), row)
+
+
 def _purpose(
-    row: Mapping[str, Any], controllers: Mapping[str, Controller], joint: Mapping[Key, frozenset[str]]
+    row: Mapping[str, Any],
+    controllers: Mapping[str, Controller],
+    joint: Mapping[Key, frozenset[str]],
+    asked_for: Mapping[str, Any],
 ) -> Purpose:
     controller = controllers.get(row["controller"])
-    marketing = row.get("direct_marketing") is True
+    # To ask for permission to market is marketing, and a call to ask for it is a call.
+    marketing = row.get("direct_marketing") is True or asked_for.get("direct_marketing") is True
     terms = Terms(
         basis=row["basis"],
         column=_column(row["basis"], marketing=marketing),
@@ -179,7 +190,7 @@ def _purpose(
         soft_opt_in=bool(row.get("soft_opt_in")),
         inactivity_ttl=row.get("inactivity_ttl"),
         repermission_for=row.get("repermission_for"),
-        dnc=tuple(row.get("dnc") or ()),
+        dnc=tuple(dict.fromkeys((*(row.get("dnc") or ()), *(asked_for.get("dnc") or ())))),
         min_age=row.get("min_age"),
         age_gate=row.get("age_gate"),
         iss=bool(row.get("iss")),

@@ -3,12 +3,14 @@
 Two things go apart. The personal part of an entry goes when its time is over. Its index rows, by which it is found, go
 only where nothing but the entry itself rests on them: what links two identifiers, marks one as shared, tells an age or
 names several controllers also carries refusals, which would no longer reach everyone they reach. A person about whom
-nothing is relied on, and who never refused anything, is forgotten whole, links and all.
+nothing is relied on, and who never refused anything, is forgotten whole, links and all. The file of a request goes with
+all its steps, or stays with all of them.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -16,9 +18,9 @@ from consent_ledger.domain import confirmation, durations, holds, reliance
 from consent_ledger.domain.catalogue import ERASED, FIVE_REFUSALS
 from consent_ledger.domain.deadlines import evidence_until
 from consent_ledger.domain.decision import Pair, decide_address
-from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.facts import EventId, Fact, without_personal
 from consent_ledger.domain.register import Register
-from consent_ledger.domain.requests import Calendar
+from consent_ledger.domain.requests import PAPER, VOID, Calendar
 
 QUARANTINE_DAYS: Final = 30
 REQUEST_FILE: Final = "P3Y"
@@ -28,6 +30,8 @@ SUPPRESSING: Final = FIVE_REFUSALS | {ERASED}
 _CONSENT: Final = "consent-given"
 _SALE: Final = "relationship-started"
 _WITHDRAWAL: Final = "consent-withdrawn"
+_REQUEST: Final = "request-received"
+_OF_FILE: Final = PAPER | {VOID}
 _RELATIONSHIP: Final = frozenset({_SALE, "relationship-ended"})
 _DATED: Final = frozenset({"contact-recorded", "relationship-ended"})
 _FOLLOWING: Final = frozenset({"consent-confirmed", "event-voided"})
@@ -41,22 +45,41 @@ _ADULT_YEARS: Final = 18
 Place = tuple[int, int]
 
 
+class Answered(NamedTuple):
+    """Requests at one controller that were answered so long ago that the time of their files is over.
+
+    `files`: step → all steps of its file. `paper`: the steps of those by which nobody refuses anything.
+    """
+
+    files: Mapping[EventId, AbstractSet[EventId]]
+    paper: AbstractSet[EventId]
+
+
+NO_FILES: Final = Answered({}, frozenset())
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What may go of one dossier. `payloads`: places whose personal part goes; `facts`: those that are forgotten whole.
 
+    `files`: steps of requests in `payloads`. `unsaid`: what of `facts` no answer can ever have rested on.
     `purposes`: those of the consents that are over, once for each; `kept`: how many of them are not forgotten whole.
     """
 
     payloads: frozenset[Place]
     facts: frozenset[Place]
-    purposes: tuple[str, ...]
-    kept: int
+    purposes: tuple[str, ...] = ()
+    kept: int = 0
+    files: frozenset[Place] = frozenset()
+    unsaid: frozenset[Place] = frozenset()
 
 
-NOTHING: Final = Plan(payloads=frozenset(), facts=frozenset(), purposes=(), kept=0)
+NOTHING: Final = Plan(payloads=frozenset(), facts=frozenset())
 
 
-def plan(register: Register, facts: Sequence[Fact], controller: str, calendar: Calendar, now: int, since: int) -> Plan:
+def plan(
+    register: Register, facts: Sequence[Fact], controller: str, calendar: Calendar, now: int, since: int,
+    answered: Answered = NO_FILES,
+) -> Plan:  # fmt: skip
     """Tell what may go of a dossier now. Of whoever is under a legal hold, nothing may.
 
     `since`: when the register came into force.
@@ -68,21 +91,53 @@ def plan(register: Register, facts: Sequence[Fact], controller: str, calendar: C
         if _is_free(one, held)
         and (until := until_of(register, facts, one, controller, calendar, now, since)) is not None and today > until
     ]  # fmt: skip
-    if not over:
+    steps = _steps(register, facts, answered, controller, now)
+    files = [file for file in _files(facts, answered.paper, now) if all(_is_free(one, held) for one in file)]
+    if not (over or steps):
         return NOTHING
     forgotten = next(
         (
-            some for some in _candidates(register, facts, over, controller, calendar, now)
-            if _same_answers(register, facts, some, controller, now)
+            some for some in _candidates(register, facts, over, files, controller, calendar, now)
+            if not some or _same_answers(register, facts, some, controller, now)
         ),
         frozenset[Place](),
     )  # fmt: skip
+    filed = [one for file in files for one in file if one.place in forgotten]
+    parts = _with(facts, over, {"consent-confirmed"}) | {one.place for one in steps}
     return Plan(
-        payloads=_with(facts, over, {"consent-confirmed"}) | forgotten,
+        payloads=_harmless(register, facts, parts - forgotten, controller, now) | forgotten,
         facts=forgotten,
         purposes=tuple(name for one in over if one.type == _CONSENT for name in one.purposes or ()),
         kept=sum(one.type == _CONSENT and one.place not in forgotten for one in over),
+        files=frozenset(one.place for one in (*filed, *steps)),
+        unsaid=frozenset(one.place for one in filed if _links_nothing(one)),
     )
+
+
+def left(facts: Sequence[Fact], plan: Plan) -> list[Fact]:
+    """Give a dossier as it is once a plan was carried out."""
+    return _without(facts, plan.payloads, plan.facts)
+
+
+def _without(facts: Sequence[Fact], parts: Collection[Place], gone: Collection[Place] = ()) -> list[Fact]:
+    return [without_personal(one) if one.place in parts else one for one in facts if one.place not in gone]
+
+
+def _harmless(
+    register: Register, facts: Sequence[Fact], parts: frozenset[Place], controller: str, now: int
+) -> frozenset[Place]:
+    """Leave out the personal parts of facts without which a no would become a yes: of whoever was too young, once."""
+    after = _without(facts, parts)
+    if after == [*facts] or still_suppressed(register, facts, after, controller, now):
+        return parts
+    return parts - {one.place for one in facts if without_personal(one) != one}
+
+
+def _steps(register: Register, facts: Sequence[Fact], answered: Answered, controller: str, now: int) -> list[Fact]:
+    """Give the steps of files of which no step is about somebody under a hold."""
+    steps = [one for one in facts if one.event_id in answered.files]
+    about_held = holds.events(register, facts, controller, now) if steps else frozenset[EventId]()
+    return [one for one in steps if about_held.isdisjoint(answered.files[one.event_id])]
 
 
 def until_of(
@@ -106,10 +161,11 @@ def until_of(
 
 
 def _candidates(
-    register: Register, facts: Sequence[Fact], over: Sequence[Fact], controller: str, calendar: Calendar, now: int
-) -> Iterator[frozenset[Place]]:
+    register: Register, facts: Sequence[Fact], over: Sequence[Fact], files: Sequence[Sequence[Fact]],
+    controller: str, calendar: Calendar, now: int,
+) -> Iterator[frozenset[Place]]:  # fmt: skip
     """Give sets of entries that may be forgotten whole, the largest first."""
-    places = {one.place for one in over}
+    places = {one.place for some in (over, *files) for one in some}
     rest = [
         one for one in facts if one.place not in places and not (one.type in _FOLLOWING and not one.identifiers)
     ]  # fmt: skip
@@ -126,8 +182,38 @@ def _candidates(
         one for one in alone
         if (whole or one.type not in _RELATIONSHIP) and not (used and one.type == "contact-recorded")
     ]  # fmt: skip
-    yield _with(facts, kept_clocks, _FOLLOWING)
-    yield _with(facts, [one for one in alone if one.type == _CONSENT], _FOLLOWING)
+    free_files = frozenset(one.place for file in files if all(map(_links_nothing, file)) for one in file)
+    yield _with(facts, kept_clocks, _FOLLOWING) | free_files
+    yield _with(facts, [one for one in alone if one.type == _CONSENT], _FOLLOWING) | free_files
+    yield free_files
+
+
+def _files(facts: Sequence[Fact], paper: AbstractSet[EventId], now: int) -> Iterator[list[Fact]]:
+    """Give the files, each with everything that is found by the name of its request, and nothing else.
+
+    What is later than the question may have changed what `paper` says; of what has the name of an event, that event
+    may be the request.
+    """
+    received = [one for one in facts if one.type == _REQUEST]
+    for name in dict.fromkeys(one.refers_to for one in received if one.event_id in paper):
+        file = _referring(facts, name)
+        is_known = all(one.type in _OF_FILE and one.recorded <= now for one in file)
+        is_over = all(one.event_id in paper for one in file if one.type == _REQUEST)
+        if is_known and is_over and all(one in file for one in facts if one.event_id == name):
+            yield file
+
+
+def _referring(facts: Sequence[Fact], name: EventId | None) -> list[Fact]:
+    """Give what refers to a request by its name, and what refers to that."""
+    pending = [one for one in facts if one.refers_to is not None]
+    ids = {name}
+    while found := {one.event_id for one in pending if one.refers_to in ids} - ids:
+        ids |= found
+    return [one for one in pending if one.refers_to in ids]
+
+
+def _links_nothing(fact: Fact) -> bool:
+    return len(fact.identifiers) <= 1 and not any(shared for _, _, _, shared in fact.identifiers)
 
 
 def _quiet(fact: Fact, retention: str, calendar: Calendar) -> date:

@@ -80,11 +80,16 @@ async def _untold(
 
 
 class File(NamedTuple):
-    """What is kept of a request at one controller, and the day it was answered."""
+    """What is kept of a request at one controller, and the day it was answered.
+
+    `is_paper`: nobody refuses anything by it.
+    """
 
     controller: str
+    article: str
     answered: date
     steps: tuple[UUID, ...]
+    is_paper: bool
 
 
 async def files(connection: Connection, now: int) -> list[File]:
@@ -94,8 +99,10 @@ async def files(connection: Connection, now: int) -> list[File]:
     return [
         File(
             request.controller,
+            request.article,
             request.answered,
             tuple(one.event_id for one in together[request.id] if one.type in requests.FILED),
+            requests.is_paper(together[request.id]),
         )
         for request in requests.fold(together, of_controllers(register), now)
         if request.answered is not None

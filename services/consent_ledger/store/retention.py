@@ -144,6 +144,13 @@ async def present_request_payloads(connection: Connection, steps: Collection[tup
     return {tuple(row) for row in rows}
 
 
+async def request_rows(connection: Connection, steps: Collection[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
+    """Count the index rows that are still there of what opened requests (controller, event)."""
+    ordered = sorted(steps)
+    rows = await connection.fetch(_SQL["request_rows"], [c for c, _ in ordered], [id_ for _, id_ in ordered])
+    return {(row["controller"], row["event_id"]): row["rows"] for row in rows}
+
+
 async def held(connection: Connection) -> list[StoredDossier]:
     """Return the dossiers in which a legal hold was ever placed."""
     return [StoredDossier(*row) for row in await connection.fetch(_SQL["held"])]

@@ -61,6 +61,15 @@ SELECT p.controller, p.shard, p.pos
   JOIN event e USING (event_id)
   JOIN payload p ON p.shard = e.shard AND p.pos = e.pos AND p.controller = d.controller;
 
+-- name: request_rows
+-- Of what opens requests, the index rows that are still there.
+SELECT d.controller, d.event_id, count(*) AS rows
+  FROM unnest($1::text[], $2::uuid[]) AS d (controller, event_id)
+  JOIN event e USING (event_id)
+  JOIN ledger l ON l.shard = e.shard AND l.pos = e.pos AND l.type = 'request-received'
+  JOIN entry_subject s ON s.shard = e.shard AND s.pos = e.pos AND s.controller = d.controller
+ GROUP BY 1, 2;
+
 -- name: held
 SELECT d.id, d.controller, d.facts FROM dossier d
  WHERE d.id IN (SELECT i.dossier FROM ledger l

@@ -6,7 +6,7 @@ is taken up where it stood; what it deleted before is counted once.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -15,9 +15,9 @@ import msgspec
 from consent_ledger.domain import durations, holds, retention
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.deadlines import evidence_until
-from consent_ledger.domain.facts import Dossier, Fact
+from consent_ledger.domain.facts import Dossier, EventId, Fact
 from consent_ledger.domain.requests import Calendar
-from consent_ledger.domain.retention import NOTHING, Plan
+from consent_ledger.domain.retention import NO_FILES, NOTHING, Answered, Plan
 from consent_ledger.runtime.calendars import of_controllers
 from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
@@ -53,6 +53,21 @@ class Counts(msgspec.Struct, kw_only=True):
         self.consents = dict(sorted((Counter(self.consents) + names).items()))
 
 
+class FilesKept(msgspec.Struct, frozen=True, kw_only=True):
+    """Files of requests under one article at one controller whose time is over, and whose index rows are still there.
+
+    `refuses`: somebody may refuse something by them, so the rows stay. The others go with the next run, unless a legal
+    hold or somebody else's refusal rests on them. `oldest`: the day of the first answer.
+    """
+
+    controller: str
+    article: str
+    refuses: bool
+    files: int
+    index_rows: int
+    oldest: date
+
+
 class Report(NamedTuple):
     """A whole run. `id` None: nothing was deleted, only counted."""
 
@@ -70,6 +85,11 @@ class _Found(NamedTuple):
     plan: Plan
     payloads: frozenset[Doomed]
 
+    @property
+    def left(self) -> list[Fact]:
+        """What is left of the dossier."""
+        return retention.left(self.facts, self.plan)
+
 
 class Retention:
     """Runs retention over one connection in the role that may delete."""
@@ -86,22 +106,27 @@ class Retention:
         self._progress = progress
         self._register = registers.compile({}, 0)
         self._since = 0
+        self._files: list[requests.File] = []
+        self._answered: dict[str, Answered] = {}
         self._calendar_of: Callable[[str], Calendar] = of_controllers(self._register)
 
     async def count(self) -> Report:
         """Count what a run would delete now, and delete nothing."""
         now = await self._now()
         await self._use_register()
+        await self._use_files(now)
         counts = Counts()
+        counted: set[Doomed] = set()
         next_dossier = 0
         while stored := await store.dossiers_from(self._connection, next_dossier, self._chunk):
             for found in await self._plan(stored, now):
                 counts.take(found.controller, found.plan)
                 counts.payloads += len(found.payloads)
                 counts.index_rows += sum(len(f.identifiers) for f in found.facts if f.place in found.plan.facts)
+                counted |= found.payloads.intersection((found.controller, *place) for place in found.plan.files)
             next_dossier = stored[-1].id + 1
             await self._report_progress(next_dossier)
-        counts.payloads += sum([len(batch) async for batch in self._request_files(now)])
+        counts.payloads += sum([len(set(batch) - counted) async for batch in self._request_files(now)])
         counts.quarantined = await store.count_old_quarantine(self._connection, _quarantine_end(now))
         counts.campaign_answers = await campaigns.count_old(self._connection, self._campaigns_end(now))
         return Report(None, now, counts)
@@ -110,6 +135,7 @@ class Retention:
         """Delete what may go, and say how much. Raises `FencedError` when the register or the viewer has changed."""
         now = await self._now()
         await self._use_register()
+        await self._use_files(now)
         run = await store.begin(self._connection, uuid4(), now)
         counts = msgspec.convert(run.counts, Counts)
         next_dossier = run.next_dossier
@@ -123,6 +149,26 @@ class Retention:
             await self._report_progress(next_dossier)
         await self._delete_rest(run.id, next_dossier, counts, now)
         return Report(run.id, run.began_at, counts)
+
+    async def review_files(self) -> list[FilesKept]:
+        """Tell which files of requests have outlived their time, by controller and article. Deletes nothing."""
+        await self._use_register()
+        await self._use_files(await self._now())
+        rows = await store.request_rows(
+            self._connection, {(one.controller, id_) for one in self._files for id_ in one.steps}
+        )
+        kept: dict[tuple[str, str, bool], list[tuple[date, int]]] = {}
+        for file in self._files:
+            if left := sum(rows.get((file.controller, id_), 0) for id_ in file.steps):
+                key = (file.controller, file.article, not file.is_paper)
+                kept.setdefault(key, []).append((file.answered, left))
+        return [
+            FilesKept(
+                controller=controller, article=article, refuses=refuses, files=len(some),
+                index_rows=sum(left for _, left in some), oldest=min(answered for answered, _ in some),
+            )
+            for (controller, article, refuses), some in sorted(kept.items())
+        ]  # fmt: skip
 
     async def close(self, report: Report) -> None:
         """End a run, once it is recorded."""
@@ -138,6 +184,24 @@ class Retention:
             self._register = await view.compiled(self._connection, version)
             self._since = durations.instant(await store.register_since(self._connection, version))
         self._calendar_of = of_controllers(self._register)
+
+    async def _use_files(self, now: datetime) -> None:
+        """Find the requests answered so long ago that their files may go."""
+        instant = durations.instant(now)
+        self._files = [
+            file for file in await requests.files(self._connection, instant)
+            if self._calendar_of(file.controller).day(instant) > evidence_until(file.answered, retention.REQUEST_FILE)
+        ]  # fmt: skip
+        of: dict[str, list[tuple[frozenset[EventId], bool]]] = {}
+        for file in self._files:
+            of.setdefault(file.controller, []).append((frozenset(id_.bytes for id_ in file.steps), file.is_paper))
+        self._answered = {
+            controller: Answered(
+                {id_: steps for steps, _ in files for id_ in steps},
+                frozenset[EventId]().union(*(steps for steps, is_paper in files if is_paper)),
+            )
+            for controller, files in of.items()
+        }  # fmt: skip
 
     async def _report_progress(self, next_dossier: int) -> None:
         self._progress(next_dossier, await store.last_dossier(self._connection))
@@ -159,14 +223,16 @@ class Retention:
             )
             for dossier, facts, plan in planned
         ]  # fmt: skip
-        return [one for one in found if one.payloads or one.plan.facts]
+        return [one for one in found if one.payloads or one.left != [*one.facts]]
 
     def _plan_of(self, controller: str, facts: Sequence[Fact], now: datetime) -> Plan:
         if len(facts) > FACTS_MAX:
             # It answers no to everything, and judging it costs more than keeping it.
             return NOTHING
-        calendar = self._calendar_of(controller)
-        return retention.plan(self._register, facts, controller, calendar, durations.instant(now), self._since)
+        return retention.plan(
+            self._register, facts, controller, self._calendar_of(controller), durations.instant(now), self._since,
+            self._answered.get(controller, NO_FILES),
+        )  # fmt: skip
 
     async def _forget(self, ids: Sequence[int], counts: Counts, now: datetime) -> None:
         """Plan once more under the viewer's lock, and do it."""
@@ -178,14 +244,13 @@ class Retention:
         needs = newest_needs(await view.needs(self._connection))
         await self._calls.load(self._connection)
         folder = Folder(self._register, needs, self._settings.partitions, self._calls)
-        touched = [one for one in found if one.plan.facts]
-        left = {one.id: [fact for fact in one.facts if fact.place not in one.plan.facts] for one in touched}
+        left = {one.id: one.left for one in found if one.left != [*one.facts]}
         changes = await folder.fold(self._connection, head, (), list(left), max(now, head.instant), left)
-        empty = [one.id for one in touched if one.plan.facts.issuperset(fact.place for fact in one.facts)]
+        empty = [id_ for id_, facts in left.items() if not facts]
         for id_ in empty:
             del changes.dossiers[id_]
         await view.put(self._connection, head, changes, timedelta(seconds=self._settings.lease_seconds))
-        await self._note(touched, empty, now)
+        await self._note([one for one in found if one.plan.facts], empty, now)
         counts.index_rows += await store.delete_index_rows(self._connection, doomed)
         counts.payloads += await store.delete_payloads(
             self._connection, [place for one in found for place in one.payloads]
@@ -198,19 +263,19 @@ class Retention:
         gone: list[bytes] = []
         for one in touched:
             lost = _tokens(fact for fact in one.facts if fact.place in one.plan.facts)
-            addresses += [(one.controller, token) for token in lost]
+            said = _tokens(fact for fact in one.facts if fact.place in one.plan.facts - one.plan.unsaid)
+            addresses += [(one.controller, token) for token in said]
             gone += lost - _tokens(fact for fact in one.facts if fact.place not in one.plan.facts)
         await store.forget(self._connection, addresses, gone, empty, now)
 
     async def _request_files(self, now: datetime) -> AsyncIterator[list[Doomed]]:
-        """Give what is still there of the files of requests answered so long ago that they may go."""
+        """Give the personal parts that are still there of files that may go, also of those that refusals rest on."""
         instant = durations.instant(now)
         held = await self._held(instant)
         steps = [
             (file.controller, id_)
-            for file in await requests.files(self._connection, instant)
+            for file in self._files
             if held.isdisjoint((file.controller, id_.bytes) for id_ in file.steps)
-            and self._calendar_of(file.controller).day(instant) > evidence_until(file.answered, retention.REQUEST_FILE)
             for id_ in file.steps
         ]
         for first in range(0, len(steps), _ROWS_PER_STATEMENT):
