@@ -82,9 +82,6 @@ def kept_for(topic: str) -> timedelta:
     return timedelta(milliseconds=int(config["retention.ms"]) + int(config["segment.ms"]))
 
 
-_TOGETHER_MIN = 16
-
-
 class PartitionsError(Exception):
     """A topic has a number of partitions that cannot be changed to the wanted one without losing or moving records."""
 

@@ -3,7 +3,7 @@
 from consent_ledger.store.migrate import run_script
 
 revision = "0030"
-down_revision = "0026"
+down_revision = "0028"
 
 
 def upgrade() -> None:
