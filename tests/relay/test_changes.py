@@ -4,7 +4,9 @@ Seen to fail:
 - an entry that changes nothing left out; only the last of several that came at once told; the same told twice;
 - `merged_from` left out, or with dossiers that nobody was ever told of;
 - the controllers of an entry, its subject or its whole body told;
-- rows forgotten before the commit, or not at all; the same sent again at each commit.
+- rows forgotten before the commit, or not at all; the same sent again at each commit;
+- told while the suppressions have a backlog; never told while they have one; late for ever once it was late, or late no
+  more after one look; a lane that is busy after any row, or for ever; a relay whose teller does not ask its lane.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,12 +20,16 @@ from aiokafka.errors import ProducerFenced
 from builders import confirmed, email, given, linked, objected, withdrawn
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.domain.published import ChangeRecord
+from consent_ledger.relay import lane, teller
 from consent_ledger.relay.app import Relay
+from consent_ledger.relay.lane import Lane, take_over
 from consent_ledger.relay.records import Records
 from consent_ledger.relay.teller import Teller
+from consent_ledger.runtime.clock import SystemClock
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.store import keys
 from consent_ledger.store import relay as store
+from consent_ledger.store.relay import TOLD_ROWS
 from consent_ledger.viewer.app import Viewer
 from relay.stage import CONTROLLER, Stage
 from running import Installation, installation, serving, until
@@ -177,8 +183,84 @@ async def test_what_was_sent_and_not_committed_is_sent_again(stage: Stage, taken
     assert len(await stage.read(0, topic="changes", committed=True)) == 1
 
 
+async def test_a_backlog_of_suppressions_comes_first_for_a_minute(
+    stage: Stage, taken: Taken, busy: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(teller, "_now", lambda: now[0])
+    owner = await taken()
+    for dossier in range(TOLD_ROWS + 1):
+        await tell(stage, dossier)
+    stood_back = [owner.stands_back]
+
+    busy.append(True)
+    for now[0] in (0.0, 59.9, 60.0):
+        stood_back.append(owner.stands_back)
+    assert await owner.send() == TOLD_ROWS
+    stood_back.append(owner.stands_back)
+    await owner.round()
+    for now[0] in (119.9, 120.0):
+        stood_back.append(owner.stands_back)
+
+    # What is late is told whole, before anybody is waited for again.
+    assert stood_back == [False, True, True, False, False, True, False]
+    assert (len(await stage.read(0, topic="changes")), await left(stage)) == (TOLD_ROWS + 1, 0)
+
+
+async def test_a_relay_whose_lane_is_always_busy_tells_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Lane] = []
+
+    def is_busy(lane: Lane) -> bool:
+        asked.append(lane)
+        return True
+
+    async def has_been_asked_twice() -> bool:
+        return len(asked) > 1
+
+    async def all_is_told() -> bool:
+        return await left(stage) == 0
+
+    monkeypatch.setattr(Lane, "is_busy", property(is_busy))
+    await tell(stage, 7)
+    async with serving(Relay(stage.settings, stage.keks, SystemClock()).run()):
+        await until(has_been_asked_twice)
+        assert await left(stage) == 1
+        monkeypatch.setattr(teller, "_PATIENCE_SECONDS", 0.0)
+        await until(all_is_told)
+
+
+@pytest.mark.parametrize(
+    ("rows", "busy_then"), [(lane._MANY - 1, [False, False, False]), (lane._MANY, [False, True, False])]
+)
+async def test_a_lane_is_busy_after_many_rows_at_once(
+    stage: Stage, rows: int, busy_then: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    owner = await take_over(stage.settings, stage.relay, Records(stage.keks), qs=[0], owner="relay")
+    assert owner is not None
+    monkeypatch.setattr(lane, "_now", lambda: now[0])
+    await stage.put(stage.numbers_on(0, rows))
+
+    found = [owner.is_busy]
+    await owner.step()
+    found.append(owner.is_busy)
+    now[0] += 1.0
+    found.append(owner.is_busy)
+
+    assert found == busy_then
+    await owner.end()
+
+
 @pytest.fixture
-async def taken(stage: Stage) -> AsyncIterator[Taken]:
+def busy() -> list[bool]:
+    """Say by anything in it that the suppressions have a backlog."""
+    return []
+
+
+@pytest.fixture
+async def taken(stage: Stage, busy: list[bool]) -> AsyncIterator[Taken]:
     """Take the first partition over, each time as another relay."""
     owners: list[Teller] = []
     connections: list[Connection] = []
@@ -187,7 +269,9 @@ async def taken(stage: Stage) -> AsyncIterator[Taken]:
         connections.append(await store.connect(stage.settings.dsn))
         epoch = await store.claim(connections[-1], [0], f"relay-{len(connections)}", timedelta(seconds=300))
         assert epoch is not None
-        owner = Teller(stage.settings, connections[-1], Records(stage.keks), q=0, epoch=epoch)
+        owner = Teller(
+            stage.settings, connections[-1], Records(stage.keks), q=0, epoch=epoch, is_busy=lambda: bool(busy)
+        )
         await owner.producer.start()
         owners.append(owner)
         return owner

@@ -7,7 +7,7 @@ Seen to fail:
 - `suppressions` declared as growing, and partitions refused only after the other settings were altered;
 - `message.timestamp.type` not held to be vital;
 - as many copies needed as there are;
-- `partition_of` without its mask of the sign, and without its tail.
+- `partition_of` without its mask of the sign, and without its tail; a lane that reaches into the next.
 """
 
 import asyncio
@@ -21,7 +21,15 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 
-from consent_ledger.runtime.topics import Difference, PartitionsError, apply, check, declared, partition_of
+from consent_ledger.runtime.topics import (
+    Difference,
+    PartitionsError,
+    apply,
+    check,
+    declared,
+    partition_of,
+    partitions_of,
+)
 
 NOON_OF_2019_07_01_MS = 1_561_982_400_000
 POSITIVE = 1 << 31
@@ -215,6 +223,13 @@ def test_a_key_has_the_partition_that_other_clients_give_it(length: int) -> None
     key = os.urandom(length)
 
     assert partition_of(key, POSITIVE) == murmur2(key) & (POSITIVE - 1)
+
+
+def test_many_keys_have_the_partitions_that_each_has_alone() -> None:
+    keys = [os.urandom(length) for length in (0, 3, 4, 79, 79, 81, 4, 79, 0)]
+
+    assert partitions_of(keys, POSITIVE) == [murmur2(key) & (POSITIVE - 1) for key in keys]
+    assert partitions_of([], POSITIVE) == []
 
 
 async def test_brokers_that_do_not_answer_are_an_error() -> None:

@@ -28,7 +28,7 @@ from consent_ledger.domain.errors import ConsentError
 from consent_ledger.domain.learnt import Kind, event_of
 from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.domain.unsubscribe import Claim
-from consent_ledger.runtime.topics import partition_of
+from consent_ledger.runtime.topics import partitions_of
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +261,7 @@ class ContactConnector:
         """Return the partitions of the topic where the records of a contact's addresses stand."""
         known = [one for one in self._index.addresses_of(id_) if one.hash]
         keys = [suppression_key(one.controller, one.type, one.hash) for one in known]
-        return tuple(sorted({partition_of(key, count) for key in keys}))
+        return tuple(sorted(set(partitions_of(keys, count))))
 
     async def _take(self, page: Sequence[Contact]) -> list[str]:
         """Learn contacts as they are now, and find those of which tool and ledger differ.

@@ -1,5 +1,6 @@
 """Instants as whole microseconds since 1970 in UTC, and ISO 8601 durations counted from them by the calendar."""
 
+from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final
@@ -15,6 +16,8 @@ MINUTE: Final = 60 * SECOND
 DAY: Final = 24 * 60 * MINUTE
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_encode: Final = msgspec.json.Encoder().encode
+_SHORTEST_MONTH: Final = 28
 NEVER: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 """The last instant of the calendar: what expires later does not expire."""
 
@@ -47,6 +50,9 @@ def moment(microseconds: int) -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """Write an instant in UTC as readers get it; milliseconds, or microseconds where there are any."""
+    if moment.microsecond % 1000 and moment.tzinfo is UTC:
+        # The same text, in a tenth of the time.
+        return _encode(moment)[1:-1].decode()
     text = moment.isoformat(timespec="microseconds" if moment.microsecond % 1000 else "milliseconds")
     return text.removesuffix("+00:00") + "Z"
 
@@ -73,10 +79,17 @@ def after(start: int, duration: str) -> int:
     """
     span = parse(duration)
     try:
-        end = moment(start) + relativedelta(months=span.months) if span.months else moment(start)
+        end = _months_later(moment(start), span.months) if span.months else moment(start)
         return min(instant(end) + span.microseconds, NEVER)
     except (OverflowError, ValueError):
         return NEVER
+
+
+def _months_later(start: datetime, months: int) -> datetime:
+    """Do what relativedelta does, in a fraction of the time. Raises ValueError behind the end of the calendar."""
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    day = start.day if start.day <= _SHORTEST_MONTH else min(start.day, monthrange(year, month + 1)[1])
+    return start.replace(year=year, month=month + 1, day=day)
 
 
 def before(end: datetime, duration: str) -> datetime:

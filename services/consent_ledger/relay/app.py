@@ -128,7 +128,10 @@ class Relay:
     async def _tell(self, lane: Lane) -> None:
         connection = await relay.connect(self._settings.dsn)
         try:
-            await Teller(self._settings, connection, self._records, q=lane.qs[0], epoch=lane.epoch).run()
+            teller = Teller(
+                self._settings, connection, self._records, q=lane.qs[0], epoch=lane.epoch, is_busy=lambda: lane.is_busy
+            )
+            await teller.run()
         finally:
             connection.terminate()
 

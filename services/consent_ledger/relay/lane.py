@@ -35,6 +35,10 @@ _SETTLE_SECONDS: Final = 1.0
 _MARK_SECONDS: Final = 0.2
 # How long to wait for the view to change: it says nothing of requests to send again.
 _PATIENCE: Final = timedelta(milliseconds=50)
+# So many rows at one look are a backlog: at 500 events a second there are some ten.
+_MANY: Final = 100
+# How long it is busy after it has found so many: the viewer has the next ones meanwhile.
+_BUSY_SECONDS: Final = 0.5
 
 
 async def take_over(
@@ -99,6 +103,7 @@ class Lane:
         self._held: Horizon | None = None
         self._marked: Horizon | None = None
         self._mark_at = 0.0
+        self._busy_until = 0.0
         # How far the view and its horizon were at the last look.
         self._seen: tuple[int, datetime] | None = None
 
@@ -112,8 +117,13 @@ class Lane:
         """The instant of the last watermarks."""
         return self._marked.instant if self._marked else None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is a backlog, for the end of which readers wait."""
+        return _now() < self._busy_until
+
     async def step(self) -> bool:
-        """Publish what one snapshot shows; return whether there was anything, so that there may be more."""
+        """Publish what one snapshot shows; return whether there may be more than it had room for."""
         if self._settling is not None and self._settling.done():
             await self._settling
             self._settling = None
@@ -121,6 +131,8 @@ class Lane:
         any_of_them = next(iter(found.values()))
         self._seen = any_of_them.view_seq, any_of_them.horizon.instant
         lacking = {q: snapshot.rows for q, snapshot in found.items() if snapshot.rows}
+        if sum(map(len, lacking.values())) >= _MANY:
+            self._busy_until = _now() + _BUSY_SECONDS
         if lacking:
             messages = {q: await self._records.make(self._looking, rows) for q, rows in lacking.items()}
             await self.producer.send(messages)
@@ -132,7 +144,7 @@ class Lane:
             await self.settle(resent)
         elif _now() >= self._settle_at and self._settling is None:
             self._settling = asyncio.create_task(self._settle())
-        return bool(lacking)
+        return bool(resent) or any(snapshot.full for snapshot in found.values())
 
     async def _mark(self, found: Mapping[int, Snapshot]) -> None:
         """State the horizon on every partition once everything up to it has been sent."""

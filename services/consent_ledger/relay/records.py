@@ -1,7 +1,8 @@
 """Makes of rows of the view the keys and values of the suppressions topic, and of what is told those of changes."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from consent_ledger.store.relay import Entry, Row, Told
 
 _REGISTERS_CACHED: Final = 16
 
-_encode: Final = msgspec.json.Encoder(order="sorted").encode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class UnknownControllerError(Exception):
@@ -36,23 +37,26 @@ class Records:
         self._registers: OrderedDict[int, Register] = OrderedDict()
         self._keys: dict[str, ControllerKey] = {}
 
-    async def make(self, connection: Connection, rows: Iterable[Row]) -> list[tuple[bytes, bytes]]:
+    async def make(self, connection: Connection, rows: Sequence[Row]) -> list[tuple[bytes, bytes]]:
         """Return key and value of the record of each row. Raises `UnknownControllerError`."""
+        registers = await self._learn(connection, (row for row in rows if row.type != suppression.CALL_REGISTER))
         return [
             _call_register(row)
             if row.type == suppression.CALL_REGISTER
-            else (_key(row), self._value(row, await self._register(connection, row)))
+            else (_key(row), self._value(row, registers[row.register_version]))
             for row in rows
         ]
 
-    async def tell(self, connection: Connection, one: Told) -> tuple[bytes, bytes]:
-        """Return key and value of what is told of a person. Raises `UnknownControllerError`."""
-        said = {
-            "controller": one.controller, "dossier": one.dossier, "merged_from": one.merged_from, "seq": one.id,
-            "entry": None if one.entry is None else _entry(one.entry),
-            "addresses": [self._address(row, await self._register(connection, row)) for row in one.rows],
-        }  # fmt: skip
-        return change_key(one.controller, one.dossier), _encode(said)
+    async def tell(self, connection: Connection, found: Sequence[Told]) -> list[tuple[bytes, bytes]]:
+        """Return key and value of what is told of persons. Raises `UnknownControllerError`."""
+        registers = await self._learn(connection, (row for one in found for row in one.rows))
+        return [
+            (
+                change_key(one.controller, one.dossier),
+                _encode(_change(one, [self._address(row, registers[row.register_version]) for row in one.rows])),
+            )
+            for one in found
+        ]
 
     def _address(self, row: Row, register: Register) -> dict[str, Any]:
         return {
@@ -61,20 +65,26 @@ class Records:
             "decisions": suppression.expand_written(register, row.controller, row.type, row.decisions),
         }  # fmt: skip
 
-    async def _register(self, connection: Connection, row: Row) -> Register:
-        """Return the register the row was made under, and have its controller's key at hand."""
-        if row.controller not in self._keys:
-            self._keys = await keys.controller_keys(connection, self._keks)
-            if row.controller not in self._keys:
-                raise UnknownControllerError(row.controller)
-        version = row.register_version
+    async def _learn(self, connection: Connection, rows: Iterable[Row]) -> dict[int, Register]:
+        """Return the registers under which rows were made, and have the keys of their controllers at hand."""
+        registers: dict[int, Register] = {}
+        for controller, version in {(row.controller, row.register_version) for row in rows}:
+            if controller not in self._keys:
+                self._keys = await keys.controller_keys(connection, self._keks)
+                if controller not in self._keys:
+                    raise UnknownControllerError(controller)
+            if version not in registers:
+                registers[version] = await self._register(connection, version)
+        return registers
+
+    async def _register(self, connection: Connection, version: int) -> Register:
         if version in self._registers:
             self._registers.move_to_end(version)
-        else:
-            self._registers[version] = await view.compiled(connection, version)
-            if len(self._registers) > _REGISTERS_CACHED:
-                self._registers.popitem(last=False)
-        return self._registers[version]
+            return self._registers[version]
+        register = self._registers[version] = await view.compiled(connection, version)
+        if len(self._registers) > _REGISTERS_CACHED:
+            self._registers.popitem(last=False)
+        return register
 
     def _value(self, row: Row, register: Register) -> bytes:
         kid, key = self._keys[row.controller]
@@ -93,14 +103,27 @@ class Records:
         )  # fmt: skip
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
-    body = read_body(entry.body)
-    purposes, channels = aims(entry.type, body)
+def _change(one: Told, addresses: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "id": str(entry.event_id), "shard": entry.shard, "position": entry.pos, "type": entry.type,
-        "source": body["source"], "occurred_at": rfc3339(entry.occurred_at), "recorded_at": rfc3339(entry.recorded_at),
+        "controller": one.controller, "dossier": one.dossier, "merged_from": one.merged_from, "seq": one.id,
+        "entry": None if one.entry is None else _entry(one.entry), "addresses": addresses,
+    }  # fmt: skip
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    source, purposes, channels = _said(entry.type, entry.body)
+    return {
+        "id": entry.event_id, "shard": entry.shard, "position": entry.pos, "type": entry.type, "source": source,
+        "occurred_at": rfc3339(entry.occurred_at), "recorded_at": rfc3339(entry.recorded_at),
         "purposes": purposes, "channels": channels,
     }  # fmt: skip
+
+
+# What is not personal in events that come by one form is the same to the byte.
+@lru_cache(maxsize=4096)
+def _said(type: str, written: bytes) -> tuple[str, tuple[str, ...] | None, tuple[str, ...] | None]:
+    body = read_body(written)
+    return (body["source"], *aims(type, body))
 
 
 def _call_register(row: Row) -> tuple[bytes, bytes]:

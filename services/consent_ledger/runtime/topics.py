@@ -1,11 +1,11 @@
 """The topics with all their settings: made where missing, mended where different, checked before a service starts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from struct import pack, unpack, unpack_from
+from struct import pack, unpack
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
@@ -146,20 +146,46 @@ def declared(prefix: str, partitions: int) -> list[Topic]:
 
 def partition_of(key: bytes, partitions: int) -> int:
     """Find the partition of a key as Java's default partitioner does: positive murmur2, modulo the partitions."""
-    mask, factor = 0xFFFFFFFF, 0x5BD1E995
-    state = 0x9747B28C ^ len(key)
-    count = len(key) // 4
-    # What each word is mixed to rests on the word alone: one multiplication does it for all, each in a lane of 64 bits.
-    lanes = int.from_bytes(b"\xff\xff\xff\xff\0\0\0\0" * count, "little")
-    words = int.from_bytes(pack(f"<{count}Q", *unpack_from(f"<{count}I", key)), "little")
-    mixed = words * factor & lanes
-    mixed = (mixed ^ mixed >> 24 & lanes) * factor & lanes
-    for word in unpack(f"<{count}Q", mixed.to_bytes(8 * count, "little")):
-        state = state * factor & mask ^ word
-    if tail := key[len(key) & ~3 :]:
+    return partitions_of([key], partitions)[0]
+
+
+def partitions_of(keys: Sequence[bytes], partitions: int) -> list[int]:
+    """Find the partitions of keys; for many of one length that takes a fraction of the time that each takes alone."""
+    by_length: dict[int, list[int]] = {}
+    for place, key in enumerate(keys):
+        by_length.setdefault(len(key), []).append(place)
+    found = [0] * len(keys)
+    for length, places in by_length.items():
+        for place, hashed in zip(places, _murmur2([keys[place] for place in places], length), strict=True):
+            found[place] = (hashed & 0x7FFFFFFF) % partitions
+    return found
+
+
+def _murmur2(keys: Sequence[bytes], length: int) -> tuple[int, ...]:
+    """Hash keys of one length, each in a lane of 64 bits: one multiplication of a long number serves all of them."""
+    count, width, factor = len(keys), -(-length // 4), 0x5BD1E995
+    padded = keys if length % 4 == 0 else [key.ljust(4 * width, b"\0") for key in keys]
+    words = pack(f"<{width * count}Q", *unpack(f"<{width * count}I", b"".join(padded)))
+    mixed = memoryview(_mixed(words, factor)).cast("Q")
+    mask, state = _lanes(0xFFFFFFFF, count), _lanes(0x9747B28C ^ length, count)
+    for number in range(length // 4):
+        state = state * factor & mask ^ int.from_bytes(mixed[number::width].tobytes(), "little")
+    if length % 4:
+        tail = memoryview(words).cast("Q")[width - 1 :: width].tobytes()
         state = (state ^ int.from_bytes(tail, "little")) * factor & mask
-    state = (state ^ state >> 13) * factor & mask
-    return ((state ^ state >> 15) & 0x7FFFFFFF) % partitions
+    state = (state ^ state >> 13 & mask) * factor & mask
+    return unpack(f"<{count}Q", (state ^ state >> 15 & mask).to_bytes(8 * count, "little"))
+
+
+def _mixed(words: bytes, factor: int) -> bytes:
+    """What each word is mixed to rests on the word alone."""
+    mask = _lanes(0xFFFFFFFF, len(words) // 8)
+    mixed = int.from_bytes(words, "little") * factor & mask
+    return ((mixed ^ mixed >> 24 & mask) * factor & mask).to_bytes(len(words), "little")
+
+
+def _lanes(value: int, count: int) -> int:
+    return int.from_bytes(pack("<Q", value) * count, "little")
 
 
 async def names(kafka: Mapping[str, Any]) -> set[str]:

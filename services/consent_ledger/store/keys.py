@@ -88,20 +88,24 @@ async def person_keys(
     The keys are committed before anything is encrypted under them; a key that is never used harms nobody.
     """
     found = await existing_person_keys(connection, keks, anchors)
-    missing = [anchor for anchor in anchors if anchor not in found]
+    # Sorted, so that two recorders with anchors in common wait for each other and never in a circle.
+    missing = sorted(anchors.keys() - found.keys())
     if missing:
         name = await keks.current()
         kek = await keks.key(name)
-        missing.sort()
-        await connection.execute(
+        made = {anchor: PersonKey(uuid.uuid4(), secrets.token_bytes(KEY_BYTES)) for anchor in missing}
+        rows = await connection.fetch(
             _SQL["add_person_keys"],
             missing,
-            [uuid.uuid4() for _ in missing],
+            [one.person for one in made.values()],
             [anchors[anchor] for anchor in missing],
             [name] * len(missing),
-            [wrap(kek, secrets.token_bytes(KEY_BYTES)) for _ in missing],
+            [wrap(kek, one.key) for one in made.values()],
         )
-        found |= await existing_person_keys(connection, keks, missing)
+        added = {row["anchor"]: made[row["anchor"]] for row in rows}
+        found |= added
+        if others := made.keys() - added.keys():
+            found |= await existing_person_keys(connection, keks, others)
     return found
 
 

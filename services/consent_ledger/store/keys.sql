@@ -17,10 +17,11 @@ SELECT anchor, person, kek, wrapped FROM person_key WHERE anchor = ANY($1::bytea
 SELECT person, kek, wrapped FROM person_key WHERE person = ANY($1::uuid[]);
 
 -- name: add_person_keys
--- Two recorders may meet the same person at once; the first key stands, and both read it again.
+-- Two recorders may meet the same person at once; the first key stands, and the other reads it. Returns which stand.
 INSERT INTO person_key (anchor, person, controller, kek, wrapped)
 SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING anchor;
 
 -- name: erasures
 SELECT coalesce(max(id), 0) FROM erasure;

@@ -16,8 +16,7 @@ _SQL = statements.load(__file__)
 SNAPSHOT_ROWS: Final = 1000
 """How many rows of the outbox one snapshot holds at most; the statement has the number too."""
 
-
-TOLD_ROWS: Final = 200
+TOLD_ROWS: Final = 400
 """How many rows of what is told of persons are taken at once; the statement has the number too."""
 
 

@@ -71,7 +71,7 @@ SELECT count(*) AS settled, clock_timestamp() AS now FROM mine;
 SELECT t.q, t.id, t.controller, t.dossier, t.merged_from, l.event_id, l.shard, l.pos, l.type, l.occurred_at,
        l.recorded_at, l.body, t.hashes
   FROM (SELECT * FROM told
-         WHERE id > $3 AND EXISTS (SELECT FROM relay_head WHERE q = $1 AND epoch = $2) ORDER BY id LIMIT 200) t
+         WHERE id > $3 AND EXISTS (SELECT FROM relay_head WHERE q = $1 AND epoch = $2) ORDER BY id LIMIT 400) t
   LEFT JOIN ledger l ON l.shard = t.shard AND l.pos = t.pos
  ORDER BY t.id;
 

@@ -20,7 +20,7 @@ from consent_ledger.domain.published import change_key
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.suppression import suppression_key
 from consent_ledger.runtime.postgres import Connection
-from consent_ledger.runtime.topics import partition_of
+from consent_ledger.runtime.topics import partitions_of
 from consent_ledger.store import view
 from consent_ledger.store.view import Changes, Head, Known, Row, StoredDossier, StoredRow, Told
 from consent_ledger.viewer.calls import Calls
@@ -84,8 +84,9 @@ class Folder:
                 opened[id_].facts = list(facts)
         decided = await self._decide_all(connection, head, changes, opened, addresses, before, now)
         absorbed = _absorbed(changes.merged)
-        for id_, dossier in opened.items():
-            changes.told += self._tell(id_, dossier, absorbed.get(id_, ()), changes.rows[decided[id_]])
+        keys = [change_key(dossier.controller, id_) for id_, dossier in opened.items()]
+        for q, (id_, dossier) in zip(partitions_of(keys, self._partitions), opened.items(), strict=True):
+            changes.told += _told(q, id_, dossier, absorbed.get(id_, ()), changes.rows[decided[id_]])
             if dossier.arrived:
                 changes.erasing += _erasing(dossier.facts)
         return changes
@@ -108,28 +109,30 @@ class Folder:
         addresses: Mapping[int, Collection[tuple[str, bytes]]], before: dict[bytes, StoredRow], now: datetime,
     ) -> dict[int, slice]:  # fmt: skip
         """Return by dossier which of the changed rows are its own."""
+        qs = self._partitions_of_new(opened, addresses, before)
         phones = {token for found in addresses.values() for type_, token in found if type_ == "phone"}
         await self._calls.read(connection, phones)
         decided = {}
         for id_, dossier in opened.items():
             first = len(changes.rows)
-            due = self._decide(head, changes, dossier, addresses[id_], before, micros(now))
+            due = self._decide(head, changes, dossier, addresses[id_], before, qs, micros(now))
             decided[id_] = slice(first, len(changes.rows))
             due_at = None if due is None else moment(due)
             changes.dossiers[id_] = (dossier.controller, Dossier(tuple(dossier.facts)).dumps(), due_at)
         return decided
 
-    def _tell(self, id_: int, dossier: _Open, absorbed: Sequence[int], rows: Sequence[Row]) -> list[Told]:
-        """Say what is told of a dossier: each entry, and of the last one what all of them have changed."""
-        places = list(dict.fromkeys((shard, pos) for shard, pos, _ in dossier.arrived))
-        if not (places or absorbed or rows):
-            return []
-        q = partition_of(change_key(dossier.controller, id_), self._partitions)
-        told = [Told(q, dossier.controller, id_, shard, pos, "{}", b"") for shard, pos in places[:-1]]
-        shard_, pos_ = places[-1] if places else (None, None)
-        merged_from = f"{{{','.join(map(str, absorbed))}}}"
-        hashes = b"".join([row.hash for row in rows])
-        return [*told, Told(q, dossier.controller, id_, shard_, pos_, merged_from, hashes)]
+    def _partitions_of_new(
+        self, opened: Mapping[int, _Open], addresses: Mapping[int, Collection[tuple[str, bytes]]],
+        before: Mapping[bytes, StoredRow],
+    ) -> dict[bytes, int]:  # fmt: skip
+        """Say on which partitions the records of addresses belong that have no row yet."""
+        new = {
+            hash_: suppression_key(dossier.controller, type_, hash_)
+            for id_, dossier in opened.items()
+            for type_, hash_ in addresses[id_]
+            if hash_ not in before
+        }
+        return dict(zip(new, partitions_of(list(new.values()), self._partitions), strict=True))
 
     def _decide(
         self,
@@ -138,6 +141,7 @@ class Folder:
         dossier: _Open,
         addresses: Iterable[tuple[str, bytes]],
         before: dict[bytes, StoredRow],
+        qs: Mapping[bytes, int],
         now: int,
     ) -> int | None:
         due: int | None = None
@@ -160,11 +164,7 @@ class Folder:
                 continue
             shard, pos, recorded_at = dossier.arrived[-1] if dossier.arrived else _place_of(stored, dossier.facts)
             head.seq += 1
-            q = (
-                stored.q
-                if stored
-                else partition_of(suppression_key(dossier.controller, type_, hash_), self._partitions)
-            )
+            q = stored.q if stored else qs[hash_]
             changes.rows.append(
                 Row(hash_, dossier.controller, type_, q, head.seq, self._register.version, shard, pos, recorded_at, own)
             )
@@ -202,6 +202,18 @@ def _open(
     for dossier_ in opened.values():
         dossier_.facts = _in_order(dossier_.facts)
     return opened
+
+
+def _told(q: int, id_: int, dossier: _Open, absorbed: Sequence[int], rows: Sequence[Row]) -> list[Told]:
+    """Say what is told of a dossier: each entry, and of the last one what all of them have changed."""
+    places = list(dict.fromkeys((shard, pos) for shard, pos, _ in dossier.arrived))
+    if not (places or absorbed or rows):
+        return []
+    told = [Told(q, dossier.controller, id_, shard, pos, "{}", b"") for shard, pos in places[:-1]]
+    shard_, pos_ = places[-1] if places else (None, None)
+    merged_from = f"{{{','.join(map(str, absorbed))}}}"
+    hashes = b"".join([row.hash for row in rows])
+    return [*told, Told(q, dossier.controller, id_, shard_, pos_, merged_from, hashes)]
 
 
 def _absorbed(merged: Mapping[int, int]) -> dict[int, list[int]]:
