@@ -68,7 +68,8 @@ class Stage:
     async def _has_settled(self) -> bool:
         untold = await self.home.fetch("SELECT FROM dnc_snapshot WHERE state = 'active' AND NOT announced")
         at_once = timedelta()
-        news = await view.news(self.home.superuser, self.home.clock, pause=at_once, patience=at_once)
+        epoch = await self.home.superuser.fetchval("SELECT epoch FROM consent.view_head")
+        news, _ = await view.look(self.home.superuser, epoch, self.home.clock, pause=at_once, patience=at_once)
         return not untold and not any(news)
 
     async def _is_read(self) -> bool:

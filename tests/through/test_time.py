@@ -225,7 +225,8 @@ async def read_for_news(stage: Stage) -> int:
     )
     at_once = timedelta()
     async with stage.home.superuser.transaction():
-        await view.news(stage.home.superuser, stage.home.clock, pause=at_once, patience=at_once)
+        epoch = await stage.home.superuser.fetchval("SELECT epoch FROM consent.view_head")
+        await view.look(stage.home.superuser, epoch, stage.home.clock, pause=at_once, patience=at_once)
         (row,) = await stage.home.fetch(read)
     return int(row["rows"])
 

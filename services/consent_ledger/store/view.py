@@ -1,9 +1,10 @@
 """What the viewer reads and writes: entries in, dossiers, views and outbox out, all in one transaction at a time."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -19,6 +20,11 @@ from consent_ledger.store.leases import end_back_ends
 _SQL = statements.load(__file__)
 
 Place: TypeAlias = tuple[int, int]
+
+# Where the columns of an entry end, and those of one of its identifiers begin.
+_SUBJECT: Final = 10
+_PLACE_OF: Final = itemgetter(0, 1)
+_CONTROLLER_OF: Final = itemgetter(9)
 
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
 """How far the clocks of two viewers, or of two database servers, may differ."""
@@ -185,13 +191,21 @@ async def release(connection: Connection, owner: str) -> None:
     await connection.execute(_SQL["release"], owner)
 
 
-async def news(connection: Connection, clock: Clock, *, pause: timedelta, patience: timedelta) -> News:
-    """Say what a fold would find; if nothing, then only after `patience`. The server looks every `pause`."""
-    row = await connection.fetchrow(_SQL["news"], pause, patience)
+async def look(
+    connection: Connection, epoch: int, clock: Clock, *, pause: timedelta, patience: timedelta
+) -> tuple[News, Head | None]:
+    """Say what a fold would find; if nothing, then only after `patience`. The server looks every `pause`.
+
+    Where there is something the view is locked for the fold, to the end of the transaction, and its head comes too;
+    where only the caller's clock tells that something is due, `open_head` does that. Raises `FencedError`.
+    """
+    row = await connection.fetchrow(_SQL["look"], pause, patience)
     assert row is not None  # noqa: S101 - the row is made by the migration
-    now = clock.now(row["now"])
-    due = row["due"] is not None and row["due"] <= max(now, row["instant"])
-    return News(row["entries"], row["sweep"], row["register"], due, was_set_back(now, row["instant"]))
+    entries, sweep, register, due_at, *head = row
+    now, instant = clock.now(row["now"]), row["instant"]
+    is_due = due_at is not None and due_at <= max(now, instant)
+    news = News(entries, sweep, register, is_due, was_set_back(now, instant))
+    return news, None if row["epoch"] is None else _head(head, epoch)
 
 
 def was_set_back(now: datetime, instant: datetime) -> bool:
@@ -203,39 +217,49 @@ async def open_head(connection: Connection, epoch: int) -> Head:
     """Lock the view to the end of the transaction. Raises `FencedError`."""
     row = await connection.fetchrow(_SQL["open"])
     assert row is not None  # noqa: S101 - the row is made by the migration
-    if row["epoch"] != epoch:
+    return _head(row, epoch)
+
+
+def _head(found: Iterable[Any], epoch: int) -> Head:
+    (
+        found_epoch, applied, seq, next_dossier, register_version, sweep_controllers, sweep_from, instant, now,
+        next_pos, shards,
+    ) = found  # fmt: skip
+    if found_epoch != epoch:
         raise FencedError
-    found = dict(row)
-    next_pos, shards = found.pop("next_pos"), found.pop("shards")
-    return Head(**found, heads=dict(zip(shards or (), next_pos or (), strict=True)))
+    return Head(
+        epoch=epoch, applied=applied, seq=seq, next_dossier=next_dossier, register_version=register_version,
+        sweep_controllers=sweep_controllers, sweep_from=sweep_from, instant=instant, now=now,
+        heads=dict(zip(shards or (), next_pos or (), strict=True)),
+    )  # fmt: skip
 
 
 async def entries(connection: Connection, ranges: Sequence[tuple[int, int, int]]) -> list[Entry]:
     """Return the entries of ranges (shard, from position, up to position), in order of shard and position."""
     if not ranges:
         return []
-    columns = _columns(ranges)
-    rows_ = await connection.fetch(_SQL["entries"], *columns)
-    return _entries(rows_, await connection.fetch(_SQL["subjects"], *columns))
+    return _entries(await connection.fetch(_SQL["entries"], *_columns(ranges)))
 
 
 async def entries_at(connection: Connection, places: Collection[Place]) -> list[Entry]:
     """Return single entries."""
     if not places:
         return []
-    columns = _columns(sorted(places))
-    rows_ = await connection.fetch(_SQL["entries_at"], *columns)
-    return _entries(rows_, await connection.fetch(_SQL["subjects_at"], *columns))
+    return _entries(await connection.fetch(_SQL["entries_at"], *_columns(sorted(places))))
 
 
-def _entries(rows_: Sequence[Record], subject_rows: Sequence[Record]) -> list[Entry]:
-    subjects: dict[Place, dict[str, tuple[Subject, ...]]] = {}
-    for place, group in groupby(subject_rows, key=lambda row: (row[0], row[1])):
-        subjects[place] = {
-            controller: tuple(Subject(row[3], row[4], row[5], row[6]) for row in rows_of_one)
-            for controller, rows_of_one in groupby(group, key=lambda row: row[2])
+def _entries(found: Sequence[Record]) -> list[Entry]:
+    """Put together what is there of an entry once for each of its identifiers; they come in order."""
+    made = []
+    for _, group in groupby(found, key=_PLACE_OF):
+        rows_ = list(group)
+        subjects = {
+            controller: tuple([Subject._make(row[_SUBJECT:]) for row in of_one])
+            for controller, of_one in groupby(rows_, key=_CONTROLLER_OF)
+            if controller is not None
         }
-    return [Entry._make([*row, subjects.get((row[0], row[1]), {})]) for row in rows_]
+        made.append(Entry._make([*rows_[0][:9], subjects]))
+    return made
 
 
 async def payloads(connection: Connection, places: Sequence[Place]) -> dict[Place, list[tuple[str, UUID, bytes]]]:

@@ -17,8 +17,8 @@ UPDATE view_head SET lease_until = clock_timestamp() + $2::interval WHERE epoch 
 -- name: release
 UPDATE view_head SET lease_until = '-infinity' WHERE owner = $1;
 
--- name: news
-SELECT entries, sweep, register, due, instant, now FROM view_news($1, $2);
+-- name: look
+SELECT * FROM open_view($1, $2);
 
 -- name: open
 -- The positions are those of the statement's snapshot: if the lock had to be waited for, they may be older than `applied`,
@@ -30,29 +30,25 @@ SELECT epoch, applied, seq, next_dossier, register_version, sweep_controllers, s
   FROM view_head FOR UPDATE;
 
 -- name: entries
--- Range by range, by index; whoever waits for an event is seldom there.
+-- Each entry once for each of its identifiers, once if it has none. Range by range, by index; whoever waits for an event is
+-- seldom there.
 SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body,
-       EXISTS (SELECT FROM waiting w WHERE w.ref_id = l.event_id) AS awaited
+       EXISTS (SELECT FROM waiting w WHERE w.ref_id = l.event_id) AS awaited,
+       s.controller, s.role, s.type, s.shared, s.hash
   FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r (shard, first, past)
  CROSS JOIN LATERAL (
-       SELECT * FROM ledger e WHERE e.shard = r.shard AND e.pos >= r.first AND e.pos < r.past ORDER BY e.shard, e.pos) AS l;
-
--- name: subjects
-SELECT s.shard, s.pos, s.controller, s.role, s.type, s.shared, s.hash
-  FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS r (shard, first, past)
- CROSS JOIN LATERAL (
-       SELECT * FROM entry_subject e WHERE e.shard = r.shard AND e.pos >= r.first AND e.pos < r.past
-        ORDER BY e.shard, e.pos, e.controller, e.ordinal) AS s;
+       SELECT * FROM ledger e WHERE e.shard = r.shard AND e.pos >= r.first AND e.pos < r.past ORDER BY e.shard, e.pos) AS l
+  LEFT JOIN LATERAL (
+       SELECT * FROM entry_subject e WHERE e.shard = l.shard AND e.pos = l.pos
+        ORDER BY e.shard, e.pos, e.controller, e.ordinal) AS s ON true;
 
 -- name: entries_at
-SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body, false
-  FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos) JOIN ledger l USING (shard, pos)
- ORDER BY l.shard, l.pos;
-
--- name: subjects_at
-SELECT s.shard, s.pos, s.controller, s.role, s.type, s.shared, s.hash
-  FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos) JOIN entry_subject s USING (shard, pos)
- ORDER BY s.shard, s.pos, s.controller, s.ordinal;
+SELECT l.shard, l.pos, l.event_id, l.type, l.occurred_at, l.recorded_at, l.register_version, l.body, false AS awaited,
+       s.controller, s.role, s.type, s.shared, s.hash
+  FROM unnest($1::int[], $2::bigint[]) AS r (shard, pos)
+  JOIN ledger l USING (shard, pos)
+  LEFT JOIN entry_subject s USING (shard, pos)
+ ORDER BY l.shard, l.pos, s.controller, s.ordinal;
 
 -- name: payloads
 SELECT p.shard, p.pos, p.controller, p.person, p.ciphertext

@@ -97,13 +97,12 @@ class Viewer:
                 await view.renew(connection, epoch, self._lease)
                 renewed = now
             patience = timedelta() if self._calls.has_news else _PATIENCE
-            news = await view.news(connection, self._clock, pause=self._pause, patience=patience)
-            if self._calls.has_news or any(news):
-                async with connection.transaction():
-                    await self._fold(connection, epoch, placer, news)
+            async with connection.transaction():
+                news, head = await view.look(connection, epoch, self._clock, pause=self._pause, patience=patience)
+                if self._calls.has_news or any(news):
+                    await self._fold(connection, head or await view.open_head(connection, epoch), placer, news)
 
-    async def _fold(self, connection: Connection, epoch: int, placer: Placer, news: News) -> None:
-        head = await view.open_head(connection, epoch)
+    async def _fold(self, connection: Connection, head: Head, placer: Placer, news: News) -> None:
         entries = await self._read(connection, head)
         load = await self._use_register(connection, head, entries, news)
         now = self._move_time(head)
