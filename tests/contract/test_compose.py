@@ -50,7 +50,7 @@ def test_every_service_of_consent_up_is_there_and_no_other() -> None:
         assert importlib.util.find_spec(f"{module}.__main__") is not None
 
 
-@pytest.mark.parametrize("name", OURS.keys() - CONNECTORS.keys())
+@pytest.mark.parametrize("name", sorted(OURS.keys() - CONNECTORS.keys()))
 def test_every_variable_is_a_setting_and_its_value_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said = {variable: filled_in(value) for variable, value in OURS[name]["environment"].items()}
     for variable in [one for one in os.environ if one.startswith("CONSENT_")]:

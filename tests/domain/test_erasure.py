@@ -4,7 +4,7 @@ Seen to fail: what happened later taken; links of later followed; the controller
 what was voided, or is still to come, obeyed; holds ignored, placed or lifted by anybody; refusals forgotten; marks of
 shared identifiers forgotten; linked identifiers not bound; names and birth dates left; what refers to the person left;
 a part taken for the whole; steps of a request not found by its name, or taken by who used its name again; the deciding
-before and after left out.
+before and after left out; a birth date that is gone taken for none.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from consent_ledger.domain import durations, erasure, holds
 from consent_ledger.domain.decision import decide_address
 from consent_ledger.domain.erasure import Plan
-from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.facts import UNREADABLE, Fact
 from consent_ledger.domain.scenario import Ledger
 from domain import histories
 from domain.histories import REGISTER, Event, numbered
@@ -136,7 +136,23 @@ def test_names_and_birth_dates_are_taken_out_of_what_stays() -> None:
     (plan,) = plans(consent, erased(6))
 
     kept = plan.facts[0]
-    assert (kept.type, kept.entered_by, kept.approved_by, kept.birth_day) == ("consent-given", None, None, None)
+    assert (kept.type, kept.entered_by, kept.approved_by) == ("consent-given", None, None)
+    assert kept.birth_day == UNREADABLE
+
+
+def test_a_birth_date_that_is_gone_lets_nobody_become_old_enough() -> None:
+    """Another address of an entry stays, and was too young; that some date was given, the ledger still says."""
+    young = said(
+        "consent-given", 1, AN, PRIVATE, purposes=["talent"], channels=["internal"], birth_date="2012-05-05",
+        origin="data-subject", mechanism="button", evidence={"text_id": "t", "text_version": 2, "ref": "r"},
+    )  # fmt: skip
+    facts = facts_of(young, erased(6, identifier_scope="identifier"))
+    (plan,) = erasure.plans(REGISTER, facts, "north", NOW)
+    private = next(token for _, kind, token, _ in facts[0].identifiers if token not in plan.cause.tokens)
+
+    before, after = (_answers(known, "email", private)[("talent", "internal")] for known in (facts, plan.facts))
+
+    assert (before.reason, after.reason) == ("MINOR", "AGE_UNKNOWN")
 
 
 @pytest.mark.parametrize(

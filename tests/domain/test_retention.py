@@ -11,7 +11,7 @@ refusal, of others who share an address, or of something just recorded; the end 
 
 Of files of requests: a step, or a voided one, left behind; one gone that links, marks as shared, or is about somebody
 under a hold; one with a step of another type, with a step that came later, with a second request under its name, or
-under the name of another event; the personal part of who was too young gone; a fact left with what is gone of it.
+under the name of another event; a birth date that is gone taken for none; a fact left with what is gone of it.
 """
 
 from collections.abc import Collection, Sequence
@@ -373,13 +373,13 @@ def test_of_a_file_by_which_somebody_refuses_only_what_is_personal_goes() -> Non
     assert [one.entered_by for one in retention.left(facts, found)] == [None, None, None]
 
 
-def test_what_is_personal_of_a_consent_of_whoever_was_too_young_stays_while_it_links() -> None:
-    """Without the birth date it would count, where only known minors are kept out."""
+def test_a_consent_of_whoever_was_too_young_does_not_count_without_its_birth_date() -> None:
+    """Its personal part may go while it links, also where only known minors are kept out."""
     young = gave("2026-01-01", "youth", subject=[AN, PHONE], age={"birth_date": "2012-05-05"})
     objection = said("objection-raised", "2026-01-20", "similar", kind="direct-marketing")
 
     assert plan(young, objection, now="2031-01-01") == retention.Plan(
-        payloads=frozenset(), facts=frozenset(), purposes=("youth",), kept=1
+        payloads=frozenset({(0, 0)}), facts=frozenset(), purposes=("youth",), kept=1
     )  # fmt: skip
     assert plan(young | {"subject": [AN]}, objection, now="2031-01-01").facts == {(0, 0)}
 

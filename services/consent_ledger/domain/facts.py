@@ -21,6 +21,9 @@ Identifier = tuple[str, str, Token, bool]
 """Role (subject, old, new), type, token, shared."""
 BY_INSTANT: Final = frozenset({"restriction-lifted"})
 """Types of which the same words say something else at another instant."""
+UNREADABLE: Final = date.max.toordinal()
+"""Stands for a birth date that a consent gave and that is gone with its personal part."""
+_CONSENT: Final = "consent-given"
 _FORMAT: Final = 1
 _UNREGISTERED: Final = ""
 _LEDGER: Final = "ledger"
@@ -134,8 +137,9 @@ def fact_of(
 
 def without_personal(one: Fact) -> Fact:
     """Give a fact as it is made once its personal fields cannot be read any more."""
+    birth_day = UNREADABLE if one.type == _CONSENT and one.birth_day is not None else None
     return msgspec.structs.replace(
-        one, birth_day=None, entered_by=_LEDGER if one.malformed else None, approved_by=None
+        one, birth_day=birth_day, entered_by=_LEDGER if one.malformed else None, approved_by=None
     )  # fmt: skip
 
 
@@ -248,10 +252,15 @@ def _consent(said: Mapping[str, Any], _: int) -> dict[str, Any]:
         "evident": all(_is_given(evidence.get(part)) for part in ("text_id", "text_version", "ref")),
         "text_version": _number(evidence.get("text_version")),
         "country": _text(said.get("country")),
-        "birth_day": _day(said.get("birth_date")) or _day(age.get("birth_date")),
+        "birth_day": _day(said.get("birth_date")) or _day(age.get("birth_date")) or _unreadable(said),
         "declared_min_age": _number(age.get("declared_min_age")),
         "parental": parental.get("verified") is True,
     }
+
+
+def _unreadable(said: Mapping[str, Any]) -> int | None:
+    """Who was too young may have named another address too, so a date that is gone does not become none."""
+    return UNREADABLE if "birth_date" in (said.get("personal") or ()) else None
 
 
 def _assessment(said: Mapping[str, Any], _: int) -> dict[str, Any]:
@@ -278,7 +287,7 @@ def _sale(said: Mapping[str, Any], _: int) -> dict[str, Any]:
 
 
 _DETAILS: Final[dict[str, Callable[[Mapping[str, Any], int], dict[str, Any]]]] = {
-    "consent-given": _consent,
+    _CONSENT: _consent,
     "consent-confirmed": lambda said, _: {"refers_to": _reference(said.get("consent_id"))},
     "objection-raised": lambda said, _: {"kind": _text(said.get("kind"))},
     "objection-assessed": _assessment,

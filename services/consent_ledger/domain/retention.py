@@ -18,7 +18,7 @@ from consent_ledger.domain import confirmation, durations, holds, reliance
 from consent_ledger.domain.catalogue import ERASED, FIVE_REFUSALS
 from consent_ledger.domain.deadlines import evidence_until
 from consent_ledger.domain.decision import Pair, decide_address
-from consent_ledger.domain.facts import EventId, Fact, without_personal
+from consent_ledger.domain.facts import UNREADABLE, EventId, Fact, without_personal
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.requests import PAPER, VOID, Calendar
 
@@ -241,7 +241,8 @@ def _bears_on_others(fact: Fact, now: int) -> bool:
 
 def _is_minor(fact: Fact, now: int) -> bool:
     """Tell whether an entry says that the person is not yet 18."""
-    return fact.birth_day is not None and durations.birthday(fact.birth_day, _ADULT_YEARS) > now
+    known = fact.birth_day is not None and fact.birth_day != UNREADABLE
+    return known and durations.birthday(fact.birth_day or 0, _ADULT_YEARS) > now
 
 
 def _with(facts: Sequence[Fact], chosen: Collection[Fact], types: Collection[str]) -> frozenset[Place]:

@@ -8,7 +8,7 @@ from typing import Final
 from consent_ledger.domain import durations
 from consent_ledger.domain.ages import age_of_consent, has_changed
 from consent_ledger.domain.case import SUBJECT, Case
-from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.facts import UNREADABLE, Fact
 from consent_ledger.domain.identity import in_window
 
 _CONFIRMATION_OVER: Final = "P7DT0.000001S"
@@ -69,6 +69,8 @@ def _age(case: Case, consent: Fact) -> str | None:
     if not is_limited:
         return None
     born = newest_birth_day(case) if standing.birth_days else consent.birth_day
+    if born == UNREADABLE:
+        return "AGE_UNKNOWN"
     if born is not None:
         case.rest_on_date()
         return "MINOR" if consent.time < durations.birthday(born, _limit(case, consent)) else None
