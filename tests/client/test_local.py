@@ -4,7 +4,8 @@ Seen to fail: an incomplete copy answered from; the watermark not looked at; the
 taken; `valid_until` passed over; the register version that a purpose needs not looked at; a purpose missing from a
 record answered by the default; the check of the key passed over; a checksum not looked at, of a row, of the head;
 missing rows not counted; a do-not-call snapshot passed over, or one that is too old; numbers without a record answered
-by the default; an older version written over a newer; a tombstone obeyed; a template numbered anew served from before.
+by the default; a row that is too short; an older version written over a newer; a tombstone obeyed; a template numbered
+anew served from before.
 """
 
 import os
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -239,6 +241,17 @@ def test_every_byte_of_a_row_is_guarded(copy: Copy) -> None:
         answers.add(asked(view_of(copy), "bo@example.be"))
 
     assert answers == {(False, "UNAVAILABLE", False)}
+
+
+@pytest.mark.parametrize("kept", [0, 3, 4, 27])
+def test_a_row_cut_short_is_a_no(copy: Copy, kept: int) -> None:
+    row = KEY.hash("email", AN)
+    with copy.environment.begin(write=True) as transaction:
+        good = transaction.get(row, db=copy._dbs[b"rows"]) or b""
+        content = good[4 : max(kept, 4)]
+        transaction.put(row, (crc32(content, crc32(row)).to_bytes(4) + content)[:kept], db=copy._dbs[b"rows"])
+
+    assert asked(view_of(copy)) == (False, "UNAVAILABLE", False)
 
 
 def test_a_row_that_has_gone_missing_is_a_no_for_everybody(copy: Copy) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from uuid import uuid4
 from zlib import crc32
 
@@ -28,6 +28,7 @@ _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _HEAD: Final = b"head"
 _PREFIX: Final = struct.Struct(">I")
 _ROW: Final = struct.Struct(">QQII")
+_STORED: Final = struct.Struct(">IQQII")
 _NUMBER: Final = struct.Struct(">Q")
 _INSTANT: Final = struct.Struct(">q")
 _TEMPLATE: Final = struct.Struct(">I")
@@ -75,7 +76,7 @@ class Head(msgspec.Struct, kw_only=True):
         return min((place.instant for place in self.places), default=0)
 
 
-class StoredRow(NamedTuple):
+class StoredRow(msgspec.Struct, gc=False):
     """One address as the copy keeps it; instants lie in `raw`, where `instant` finds them."""
 
     version: int
@@ -128,6 +129,7 @@ class Reading:
     def __init__(self, transaction: Any, dbs: dict[bytes, Any], templates: dict[tuple[str, int], Template]) -> None:
         self._transaction = transaction
         self._dbs = dbs
+        self._get = transaction.get
         self._rows = dbs[b"rows"]
         self._templates = templates
 
@@ -157,12 +159,16 @@ class Reading:
 
     def row(self, hash_: bytes) -> StoredRow | None:
         """Return the row of an address, None where there is none. Raises `DamagedCopyError`."""
-        raw = self._transaction.get(hash_, db=self._rows)
+        raw = self._get(hash_, None, self._rows)
         if raw is None:
             return None
-        if _PREFIX.unpack_from(raw)[0] != crc32(raw[_PREFIX.size :], crc32(hash_)):
+        try:
+            checksum, version, register, generation, template = _STORED.unpack_from(raw)
+        except struct.error:
+            raise DamagedCopyError("a row is too short") from None
+        if checksum != crc32(raw[_PREFIX.size :], crc32(hash_)):
             raise DamagedCopyError("a row does not fit its checksum")
-        return StoredRow._make((*_ROW.unpack_from(raw, _PREFIX.size), raw))
+        return StoredRow(version, register, generation, template, raw)
 
     def template(self, number: int, copy_id: str) -> Template:
         """Return a template of the copy that this snapshot shows. Raises `DamagedCopyError`."""

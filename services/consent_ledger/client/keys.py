@@ -2,14 +2,14 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from consent_ledger.domain.errors import ConsentError
-from consent_ledger.domain.keyedhash import address_hash, key_check
+from consent_ledger.domain.keyedhash import address_hash, address_hasher, key_check
 
 
 class BadKeyError(ConsentError):
@@ -34,6 +34,10 @@ class HashKey(msgspec.Struct, frozen=True, kw_only=True):
     def hash(self, type: str, value: str) -> bytes:
         """Hash a normalised address."""
         return address_hash(self.key, type, value)
+
+    def hasher(self, type: str) -> Callable[[str], bytes]:
+        """Return what hashes many normalised addresses of one type."""
+        return address_hasher(self.key, type)
 
 
 def load_keys(source: Path | str | Mapping[str, Any]) -> list[HashKey]:

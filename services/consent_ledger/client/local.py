@@ -131,7 +131,7 @@ class LocalView:
         (ValueError). Whatever goes wrong with the copy is a no.
         """
         kind = address_type(channel, type)
-        hash_ = _hash(self._keys.get(controller), kind, address)
+        hash_ = _hasher(self._keys.get(controller), kind)(address)
         return self.decide_hashes(controller, (hash_,), purpose, channel, type=kind)[0]
 
     def decide_many(
@@ -139,8 +139,7 @@ class LocalView:
     ) -> list[Decision]:
         """Answer the same question for many addresses, from one snapshot."""
         kind = address_type(channel, type)
-        key = self._keys.get(controller)
-        hashes = [_hash(key, kind, address) for address in addresses]
+        hashes = list(map(_hasher(self._keys.get(controller), kind), addresses))
         return self.decide_hashes(controller, hashes, purpose, channel, type=kind)
 
     def decide_hashes(
@@ -168,7 +167,7 @@ class LocalView:
 
     def hash_of(self, controller: str, address: str, type: str) -> bytes | None:
         """Return the keyed hash of an address; None if it is none, or this tool does not hold the controller's key."""
-        return _hash(self._keys.get(controller), type, address)
+        return _hasher(self._keys.get(controller), type)(address)
 
     def changed_since(self, position: str | None = None) -> Changes:
         """Return whose record has changed since a position; without one, only the position that is now.
@@ -226,7 +225,7 @@ class LocalView:
             return
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     """What a template answers to a question.
 
     `ends`: the place of the instant that ends it, if any. `fresh_until`: when the do-not-call register that it needs
@@ -245,7 +244,7 @@ class _Question:
         self._copy_id = state.head.id
         self._pair = (purpose, channel)
         self._snapshots = state.snapshots
-        self._known: dict[int, _Known | None] = {}
+        self._known: dict[int, _Known] = {}
         self._usual, self._needed = _PASSING["UNAVAILABLE"], 0
         self.refused = self._refuse(state, controller, has_key=has_key)
 
@@ -274,12 +273,9 @@ class _Question:
             return self._usual
         if row.register < self._needed:
             return _PASSING["REGISTER_CHANGED"]
-        try:
-            known = self._known[row.template]
-        except KeyError:
-            known = self._known[row.template] = self._learn(reading, row.template)
+        known = self._known.get(row.template)
         if known is None:
-            return _PASSING["REGISTER_CHANGED"]
+            known = self._known[row.template] = self._learn(reading, row.template)
         if known.ends is None and known.fresh_until is None:
             return known.decision
         return self._while_it_lasts(known, row, now)
@@ -293,12 +289,12 @@ class _Question:
         ends_at = min(one for one in (until, known.fresh_until) if one is not None)
         return msgspec.structs.replace(known.decision, ends_at=ends_at)
 
-    def _learn(self, reading: Reading, template: int) -> _Known | None:
+    def _learn(self, reading: Reading, template: int) -> _Known:
         """Find what a template says; a do-not-call snapshot ends its yes for all who have it."""
         purpose, channel = self._pair
         slot = reading.template(template, self._copy_id).get(purpose, {}).get(channel)
         if slot is None:
-            return None
+            return _Known(_PASSING["REGISTER_CHANGED"])
         if not slot.allow or slot.needs_dnc is None:
             return _Known(_decision(slot), slot.valid_until if slot.allow else None)
         snapshot = self._snapshots.get(slot.needs_dnc)
@@ -311,13 +307,18 @@ def _decision(said: Answer | Slot) -> Decision:
     return Decision(allow=said.allow, reason=said.reason, reasons=said.reasons)
 
 
-def _hash(key: HashKey | None, kind: str, address: str) -> bytes | None:
-    try:
-        value = normalise(kind, address)
-    except IdentifierError:
-        return None
+def _hasher(key: HashKey | None, kind: str) -> Callable[[str], bytes | None]:
+    """Return what hashes addresses of one type; None of what is no address."""
     # Without the key there is nothing to find, and the answer says so.
-    return key.hash(kind, value) if key is not None else b""
+    keyed = key.hasher(kind) if key is not None else lambda _: b""
+
+    def hash_(address: str) -> bytes | None:
+        try:
+            return keyed(normalise(kind, address))
+        except IdentifierError:
+            return None
+
+    return hash_
 
 
 def address_type(channel: str, type: str | None) -> str:

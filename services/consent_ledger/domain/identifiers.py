@@ -62,25 +62,29 @@ def normalise_or_raw(type: str, value: str) -> tuple[str, bool]:
 
 # -- e-mail
 
-# What e-mail mostly looks like, already lower case: the library would return it unchanged. At most 64 characters, so
-# that no label or part can be too long; labels with "--" inside may be Punycode and are left to the library.
+# What e-mail mostly looks like: the library would return it in lower case. At most 64 characters, so that no label or
+# part can be too long; labels with "--" inside may be Punycode and are left to the library.
 _PLAIN_MAX_CHARS: Final = 64
-_PLAIN_EMAIL = re.compile(
-    r"[a-z0-9_!#$%&'*+\-/=?^`{|}~]+(?:\.[a-z0-9_!#$%&'*+\-/=?^`{|}~]+)*@"
-    r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+([a-z0-9-]*[a-z])"
-)
-_RESERVED_ENDINGS = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES)
+_is_plain_local: Final = re.compile(r"[a-z0-9_!#$%&'*+\-/=?^`{|}~]+(?:\.[a-z0-9_!#$%&'*+\-/=?^`{|}~]+)*").fullmatch
+_PLAIN_DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+([a-z0-9-]*[a-z])")
+_RESERVED_ENDINGS: Final = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES)
 
 
 def _email(value: str) -> str:
     value = value.strip()
-    if value.isascii():
+    if value.isascii() and len(value) <= _PLAIN_MAX_CHARS:
         lowered = value.lower()
-        may_be_plain = len(lowered) <= _PLAIN_MAX_CHARS and "--" not in lowered
-        plain = _PLAIN_EMAIL.fullmatch(lowered) if may_be_plain else None
-        if plain is not None and plain[1] not in _RESERVED_ENDINGS and plain[1][0] != "-":
+        local, _, domain = lowered.partition("@")
+        if _is_plain_local(local) and _is_plain_domain(domain):
             return lowered
     return _email_by_library(value)
+
+
+# Most addresses are at few domains.
+@lru_cache(maxsize=16_384)
+def _is_plain_domain(domain: str) -> bool:
+    plain = _PLAIN_DOMAIN.fullmatch(domain)
+    return plain is not None and "--" not in domain and plain[1] not in _RESERVED_ENDINGS and plain[1][0] != "-"
 
 
 @lru_cache(maxsize=16_384)
