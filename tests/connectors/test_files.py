@@ -4,6 +4,7 @@ Seen to fail:
 - an increment without what changed since the one before, or without what time has ended; a removal left out;
 - a list made of a stale view, or of half a topic; the later of two readers' instants; never acknowledged, or before it
   is there; no checksum; another file of the same number after a kill; a place that is away given up; old files kept;
+- a manifest without the checksum of the file before, or of a shape that its schema does not have;
 - contacts that were learnt after their record left out; a gap that is not noticed; what is under way taken for a
   difference.
 """
@@ -18,15 +19,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from bucket import bucket
 from client.topic import KEY, NOW, SHOP, address, no, purposes, view_of, yes
 from connectors.handed import Handed, read_like_a_stranger
 from connectors.test_runner import Acks
+from consent_ledger.cli.contract import manifest
 from consent_ledger.client.copy import Place
 from consent_ledger.connectors.files.connector import FULL_ASKED
 from consent_ledger.connectors.files.settings import FilesTable
+from consent_ledger.connectors.outcome import RefusedError
 from consent_ledger.domain.leaf import micros
 from consent_ledger.runtime.objects import Objects, ObjectsError
 
@@ -61,6 +65,36 @@ async def test_a_full_list_has_everybody_who_is_refused_and_says_until_when(hand
     assert manifest["complete_until"] == "2026-03-01T12:00:00Z"
     assert manifest["unlisted"] == {SHOP: {"newsletter": {"email": False}}}
     assert "20260301T120000Z" in manifest["file"]
+
+
+async def test_manifests_are_what_their_schema_says(handed: Handed) -> None:
+    handed.say(refused(AN))
+    await handed.run()
+    handed.later(300)
+    await handed.run()
+    first, second = handed.manifests()
+    schema = manifest()
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for said in (first, second):
+        jsonschema.validate(said, schema, cls=jsonschema.Draft202012Validator)
+        assert said.keys() == schema["properties"].keys()
+    assert (first["previous"], second["previous"]) == (None, first["sha256"])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"file": "../000000000001-full-20260301T120000Z.csv"}, {"sequence": 0}, {"sha256": "ab"}, {"rows": -1}]
+)
+async def test_a_manifest_of_another_shape_is_refused(handed: Handed, wrong: dict[str, Any]) -> None:
+    handed.say(refused(AN))
+    await handed.run()
+    (said,) = handed.manifests()
+    handed.objects.put(said["file"].replace(".csv", ".json"), json.dumps({**said, **wrong}).encode())
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**said, **wrong}, manifest(), cls=jsonschema.Draft202012Validator)
+    with pytest.raises(RefusedError):
+        await handed.compare()
 
 
 async def test_increments_have_what_changed_and_nothing_else(handed: Handed) -> None:

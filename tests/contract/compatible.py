@@ -26,7 +26,16 @@ def problems(old: Files, new: Files) -> list[str]:
     return [
         *(f"http {problem}" for problem in _http(old["openapi.json"], new["openapi.json"])),
         *(f"topic {problem}" for problem in _topics(old, new)),
+        *(problem for name in old if name.startswith("lists/") for problem in _list(name, old, new)),
     ]
+
+
+def _list(name: str, old: Files, new: Files) -> Iterator[str]:
+    """Compare what is handed out beside a list."""
+    if name not in new:
+        yield f"{name}: removed"
+    else:
+        yield from schema(old[name], new[name], "out", name)
 
 
 # -- OpenAPI

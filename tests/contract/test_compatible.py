@@ -2,7 +2,8 @@
 
 Seen to fail: required members of what we read passed over; members that we no longer send; alternatives compared by the
 first alone; values, and what we send, compared the wrong way round; a new member or a status that is no success taken
-for a break; a word that is not known passed over.
+for a break; a word that is not known passed over; the
+manifests of lists passed over.
 """
 
 import copy
@@ -121,6 +122,7 @@ CONTRACT: dict[str, Any] = {
             "write": {"action": "send", "channel": {"$ref": "#/channels/out"}},
         },
     },
+    "lists/l.json": thing(g=TEXT),
     "events/x.json": {"$ref": "#/$defs/X", "$defs": {"X": thing(e=TEXT)}},
 }
 
@@ -181,3 +183,13 @@ def test_what_is_added_breaks_nobody() -> None:
     new["asyncapi.json"]["channels"]["out"]["messages"]["y"]["payload"]["properties"]["new"] = TEXT
 
     assert problems(CONTRACT, new) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [({}, "lists/l.json: removed"), ({"lists/l.json": thing()}, "lists/l.json.g: removed")],
+)
+def test_a_manifest_keeps_what_it_says(now: dict[str, Any], expected: str) -> None:
+    new = {**{name: said for name, said in CONTRACT.items() if not name.startswith("lists/")}, **now}
+
+    assert expected in problems(CONTRACT, new)

@@ -1,7 +1,8 @@
 """The documents say what the code does, are valid, and break nobody who relies on the version before.
 
 Seen to fail: a member renamed in a record of the topic and in a question; a field taken out of the catalogue; an
-operation left out; a topic without a channel.
+operation left out; a topic without a channel; a message of a webhook without an example, an example of another shape;
+the manifest of a list edited by hand.
 """
 
 import json
@@ -19,7 +20,7 @@ from pydantic import SecretStr
 from builders import REGISTER
 from consent_ledger.api.app import create_app
 from consent_ledger.cli import contract
-from consent_ledger.domain import durations, schemas, suppression
+from consent_ledger.domain import durations, schemas, suppression, webhook
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.catalogue import SHAPES
 from consent_ledger.runtime import asyncapi, topics
@@ -79,6 +80,7 @@ def test_nobody_who_relies_on_the_version_before_is_broken(now: dict[str, Any]) 
 
 
 def test_the_commands_write_them(tmp_path: Path, now: dict[str, Any]) -> None:
+    (tmp_path / "lists").mkdir()
     for baseline in (False, True):
         contract.main(tmp_path, baseline=baseline)
 
@@ -103,6 +105,27 @@ def test_every_call_says_who_may_make_it_and_what_is_answered(now: dict[str, Any
             for media, content in good["content"].items():
                 if media.endswith("json"):
                     assert content["schema"].keys() - {"description", "title"} != {"type"}, path
+
+
+# -- webhooks and lists
+
+
+def test_every_message_of_a_webhook_is_shown_by_an_example_that_is_one(now: dict[str, Any]) -> None:
+    said = now["openapi.json"]["webhooks"]
+
+    for message, (name, call) in zip(webhook.MESSAGES, said.items(), strict=True):
+        content = call["post"]["requestBody"]["content"]["application/json"]
+        jsonschema.validate(content["example"], content["schema"], cls=jsonschema.Draft202012Validator)
+        read = msgspec.convert(content["example"], type=message)
+        assert (read.type, json.loads(msgspec.json.encode(read))) == (name, content["example"])
+
+
+def test_the_proof_that_is_shown_is_one(now: dict[str, Any]) -> None:
+    answer = now["openapi.json"]["webhooks"]["endpoint.challenge"]["post"]["responses"]["2XX"]
+    content = answer["content"]["application/json"]
+
+    assert msgspec.convert(content["example"], type=webhook.ChallengeAnswer).signature.startswith("v1,")
+    jsonschema.validate(content["example"], content["schema"], cls=jsonschema.Draft202012Validator)
 
 
 # -- topics

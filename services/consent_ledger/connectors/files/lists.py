@@ -7,9 +7,12 @@ anybody gets it: whoever is killed in between hands out that same file again, ne
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
+
+from consent_ledger.domain.published import Hash
 
 Pair = tuple[str, str]
 """Purpose and channel."""
@@ -32,6 +35,9 @@ _PAGE: Final = 2_000
 _COLUMNS: Final = "hash, controller, type, shown"
 
 
+_FILE: Final = r"^[0-9]{12}-(full|increment)-[0-9]{8}T[0-9]{6}Z\.csv$"
+
+
 class Address(NamedTuple):
     """An address by its keyed hash. `shown`: what stands for it in a list, None where the keyed hash does."""
 
@@ -49,14 +55,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     channel, whether an address with nothing on record may be used; being on no list is no permission where it may not.
     """
 
-    sequence: int
+    sequence: Annotated[int, Meta(ge=1)]
     kind: Literal["full", "increment"]
-    file: str
-    sha256: str
-    rows: int
+    file: Annotated[str, Meta(pattern=_FILE)]
+    sha256: Hash
+    rows: Annotated[int, Meta(ge=0)]
     complete_until: datetime
     made_at: datetime
-    previous: str | None
+    previous: Hash | None
     hashes: Literal["keyed", "sha256"]
     unlisted: dict[str, dict[str, dict[str, bool]]]
 
