@@ -1,7 +1,8 @@
 """From Kafka to a strict receiver: proof before anything is told, two secrets while they change, nobody inside reached.
 
 Seen to fail: any signature taken for proof; one signature during the overlap, two after it; a private address reached;
-an IPv4 address in an IPv6 one judged by the outer; a certificate of nobody's taken.
+an IPv4 address in an IPv6 one judged by the outer; a certificate of nobody's taken; a secret that is over left in the
+file, in its free pages, or in the log of it; a file that others may read.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from consent_ledger.connectors.outcome import AwayError, DeniedError, RefusedErr
 from consent_ledger.connectors.settings import BadConfigurationError
 from consent_ledger.connectors.state import State
 from consent_ledger.connectors.webhook import settings
+from consent_ledger.connectors.webhook.line import Line
 from consent_ledger.connectors.webhook.sender import Sender, is_public, new_secret
 from consent_ledger.connectors.webhook.settings import WebhookTable
 from consent_ledger.domain import webhook
@@ -227,6 +229,41 @@ async def test_secrets_that_were_given_up_sign_nothing(tmp_path: Path, receiver:
 
     assert await settings.challenge(hook)
     assert made.signatures == 1
+
+
+def held(state: Path) -> bytes:
+    """All that lies on the disk."""
+    return b"".join(path.read_bytes() for path in state.iterdir())
+
+
+@pytest.mark.parametrize("overlap", [0.0, 60.0])
+def test_a_secret_that_is_over_is_nowhere_on_the_disk(tmp_path: Path, overlap: float) -> None:
+    now = datetime.now(UTC).timestamp()
+    state = State(tmp_path)
+    line = Line(state.connection)
+    old, new = new_secret(), new_secret()
+    line.renew(old, now, overlap)
+    before = held(tmp_path)
+    line.renew(new, now + 1, overlap)
+    while_both = line.secrets(now + 2)
+    after = line.secrets(now + 62)
+
+    assert (while_both, after) == ([new, old] if overlap else [new], [new])
+    assert old.encode() in before
+    assert old.encode() not in held(tmp_path)
+    assert new.encode() in held(tmp_path)
+
+
+def test_only_its_owner_reads_what_a_connector_keeps(tmp_path: Path, receiver: tuple[Receiver, str]) -> None:
+    hook = table(tmp_path, receiver[1])
+    state = State(Path(hook.state))
+    settings.renew_secret(hook)
+    rights = {path.name: path.stat().st_mode & 0o077 for path in (state.directory, *state.directory.iterdir())}
+    state.close()
+
+    # Beside the file SQLite keeps a log of it, with the same in it.
+    assert rights.keys() >= {"state", "connector.db", "connector.db-wal"}
+    assert set(rights.values()) == {0}
 
 
 # -- where it goes

@@ -62,6 +62,8 @@ class Line:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        # What is deleted must not be legible in the file any more.
+        connection.execute("PRAGMA secure_delete = ON")
         connection.executescript(_SCHEMA)
 
     def put(self, items: Iterable[Item]) -> None:
@@ -163,18 +165,25 @@ class Line:
     # -- secrets
 
     def secrets(self, now: float) -> list[str]:
-        """Return the secrets that are good now, the newest first."""
-        found = self._connection.execute(
-            "SELECT value FROM secret WHERE until IS NULL OR until > ? ORDER BY made_at DESC", (now,)
-        )
-        return [row[0] for row in found]
+        """Return the secrets that are good now, the newest first; those that are over are destroyed."""
+        found = self._connection.execute("SELECT value, until FROM secret ORDER BY made_at DESC").fetchall()
+        good = [value for value, until in found if until is None or until > now]
+        if len(good) < len(found):
+            self._destroy(now)
+        return good
+
+    def _destroy(self, now: float) -> None:
+        with self._connection as connection:
+            connection.execute("DELETE FROM secret WHERE until <= ?", (now,))
+        # The log of SQLite has pages as they were before.
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def renew(self, secret: str, now: float, overlap: float) -> None:
         """Let a new secret be the one, and those before it for so many seconds beside it."""
         with self._connection as connection:
             connection.execute("UPDATE secret SET until = min(coalesce(until, ?1), ?1)", (now + overlap,))
-            connection.execute("DELETE FROM secret WHERE until <= ?", (now,))
             connection.execute("INSERT INTO secret VALUES (?, ?, NULL)", (secret, now))
+        self._destroy(now)
 
 
 def item_of(letter: Letter, partitions: tuple[int, ...] = ()) -> Item:
