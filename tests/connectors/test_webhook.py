@@ -254,6 +254,19 @@ def test_a_receiver_is_told_of_its_own_purposes_alone() -> None:
         assert webhook.of_suppression(record(AN), other) is None
 
 
+def channels_told(scope: Scope) -> set[str]:
+    letter = webhook.of_suppression(record(AN), scope)
+    assert letter is not None
+    return {
+        channel for channels in msgspec.json.decode(letter.body)["data"]["decisions"].values() for channel in channels
+    }
+
+
+def test_a_receiver_is_told_of_its_own_channels_alone() -> None:
+    assert channels_told(SCOPE) > {"email"}
+    assert channels_told(Scope(controllers=SCOPE.controllers, channels=frozenset({"email"}))) == {"email"}
+
+
 def test_defaults_and_call_registers_are_told_too() -> None:
     defaults = webhook.of_suppression(record(purposes(needs={"newsletter": 3, "calls": 2})), SCOPE)
     narrow = webhook.of_suppression(record(purposes(needs={"newsletter": 3, "calls": 2})),

@@ -2,7 +2,9 @@
 
 Seen to fail: a service that is left out; a misspelt setting; a value that the setting refuses; a command that does not
 exist; an image without a version; a service that starts before the schema; a volume that nobody declared; the key file
-writable for a service; a setting of the local Kafka left out.
+writable for a service; a setting of the local Kafka left out; a connector left out, or started unasked; one that is
+given the keys; one whose state, or whose lists, lie where nothing is mounted, or where it may not write; one on another
+port.
 """
 
 import importlib.util
@@ -19,6 +21,8 @@ import yaml
 
 from consent_ledger.cli.installation import SERVICES
 from consent_ledger.cli.main import app
+from consent_ledger.connectors import kinds
+from consent_ledger.connectors.files.settings import FilesTable
 from consent_ledger.runtime.local import jars, kafka, postgres
 from consent_ledger.runtime.settings import Settings
 
@@ -27,6 +31,8 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 ALL: dict[str, dict[str, Any]] = COMPOSE["services"]
 SERVERS = ("kafka", "postgres")
 OURS = {name: said for name, said in ALL.items() if name not in SERVERS}
+CONNECTORS = {name: said for name, said in ALL.items() if "connectors" in said.get("profiles", [])}
+EXAMPLE = ROOT / "deploy" / "connectors" / "connectors.toml"
 # What a container has to do otherwise, where the local server is one process on the loopback address.
 LOCAL_ONLY = {"log.cleaner.dedupe.buffer.size", "broker.session.timeout.ms", "broker.heartbeat.interval.ms"}
 
@@ -44,7 +50,7 @@ def test_every_service_of_consent_up_is_there_and_no_other() -> None:
         assert importlib.util.find_spec(f"{module}.__main__") is not None
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OURS.keys() - CONNECTORS.keys())
 def test_every_variable_is_a_setting_and_its_value_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said = {variable: filled_in(value) for variable, value in OURS[name]["environment"].items()}
     for variable in [one for one in os.environ if one.startswith("CONSENT_")]:
@@ -60,6 +66,28 @@ def test_every_variable_is_a_setting_and_its_value_is_taken(name: str, monkeypat
     assert (settings.topic_prefix, settings.partitions) == ("consent.", 8)
 
 
+def test_each_connector_of_the_example_is_a_service_that_nobody_starts_unasked() -> None:
+    configured = kinds.load(EXAMPLE)
+
+    assert CONNECTORS.keys() == configured.connector.keys()
+    for name, said in CONNECTORS.items():
+        assert said["profiles"] == ["connectors", name]
+        assert said["command"] == ["consent", "connector", "run", name]
+        assert f":{configured.metrics_port}/" in said["healthcheck"]["test"][3]
+    assert configured.kafka["bootstrap_servers"] == OURS["viewer"]["environment"]["CONSENT_KAFKA_BOOTSTRAP_SERVERS"]
+
+
+def test_a_connector_has_what_its_file_names_and_neither_database_nor_keys() -> None:
+    for name, kind in kinds.load(EXAMPLE).connector.items():
+        mounts = dict(filled_in(one).split(":", 2)[1::-1] for one in CONNECTORS[name]["volumes"])
+        assert CONNECTORS[name]["environment"] == {"CONSENT_CONNECTORS": "/etc/consent/connectors.toml"}
+        assert (ROOT / mounts["/etc/consent"] / "connectors.toml").samefile(EXAMPLE)
+        assert "keys" not in mounts.values()
+        written = [kind.state, *([kind.place] if isinstance(kind, FilesTable) else [])]
+        for path in written:
+            assert any(path.startswith(mount) for mount in mounts if mount != "/etc/consent"), path
+
+
 def test_every_command_exists() -> None:
     root: Any = typer.main.get_command(app)
     for said in OURS.values():
@@ -67,6 +95,9 @@ def test_every_command_exists() -> None:
         if words[:1] == ["consent"]:
             found = root
             for word in words[1:]:
+                if not hasattr(found, "commands"):
+                    assert word in CONNECTORS, words
+                    break
                 found = found.commands[word]
             assert not hasattr(found, "commands"), words
 
@@ -81,12 +112,12 @@ def test_schema_topics_and_keys_are_there_before_a_service_starts() -> None:
 
 
 def test_whatever_keeps_running_says_whether_it_lives() -> None:
-    for name in (*SERVERS, *SERVICES):
+    for name in (*SERVERS, *SERVICES, *CONNECTORS):
         assert ALL[name]["restart"] == "unless-stopped"
         check = ALL[name]["healthcheck"]
         assert check["test"][0] == "CMD"
         if check["test"][1] == "python":
-            port = "8080" if name == "api" else "9100"
+            port = {"api": "8080", **dict.fromkeys(CONNECTORS, "9180")}.get(name, "9100")
             assert f"127.0.0.1:{port}/" in check["test"][3]
             compile(check["test"][3], name, "exec")
     assert OURS["viewer"]["environment"]["CONSENT_METRICS_PORT"] == 9100
@@ -106,16 +137,24 @@ def test_our_containers_can_write_nothing_and_run_as_nobody_in_particular() -> N
         assert said["read_only"], name
         assert said["cap_drop"] == ["ALL"]
         assert said["security_opt"] == ["no-new-privileges:true"]
-        assert said.get("volumes", ["keys:/keys:ro"]) == (["keys:/keys"] if name == "keys" else ["keys:/keys:ro"])
+        if name not in CONNECTORS:
+            assert said.get("volumes", ["keys:/keys:ro"]) == (["keys:/keys"] if name == "keys" else ["keys:/keys:ro"])
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
     assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001"]
     assert all(re.search(r":\d+\.\d+", image) for image in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
 
 
 def test_every_volume_is_named_and_only_the_api_is_open_and_only_here() -> None:
-    used = {one.partition(":")[0] for said in ALL.values() for one in said.get("volumes", [])}
+    mounts = [one.rsplit(":/", 1) for said in ALL.values() for one in said.get("volumes", [])]
+    used = {source for source, _ in mounts if not source.startswith("$")}
 
-    assert used == COMPOSE["volumes"].keys() == {"kafka", "postgres", "keys"}
+    assert used == COMPOSE["volumes"].keys() == {"kafka", "postgres", "keys", "connectors", "lists"}
+    # Whoever is nobody in particular may write to a new volume only where the image has such a directory.
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    owned = re.search(r"--owner=10001 --mode=0700 (.*)", dockerfile)
+    assert owned is not None
+    ours = {target.partition(":")[0] for source, target in mounts if source in {"keys", "connectors", "lists"}}
+    assert {f"/{target}" for target in ours} == set(owned[1].split())
     ports = {name: said["ports"] for name, said in ALL.items() if "ports" in said}
     assert ports == {"api": ["127.0.0.1:8080:8080"]}
 
