@@ -5,6 +5,7 @@ Seen to fail:
 - a list made of a stale view, or of half a topic; the later of two readers' instants; never acknowledged, or before it
   is there; no checksum; another file of the same number after a kill; a place that is away given up; old files kept;
 - a manifest without the checksum of the file before, or of a shape that its schema does not have;
+- what may be done without a record said to be allowed; a dry run that hands out; a column that is not there read;
 - contacts that were learnt after their record left out; a gap that is not noticed; what is under way taken for a
   difference.
 """

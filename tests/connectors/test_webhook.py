@@ -4,7 +4,9 @@ Seen to fail:
 - a message that fails letting pass those behind it in its lane; an older one put over a newer;
 - given up after a few attempts, or never; an endpoint that is away asked without a pause, or earlier than it asked for;
   many failures taken one by one; a waiting refusal acknowledged; "complete" said while something waits;
-- 410 passed over; another address taken for proved; a delivery that is not logged.
+- 410 passed over; another address taken for proved; a delivery that is not logged; what was told put in line again;
+- a purpose or a channel of others told; an id that is another each time; the key of a record, or its value, shown;
+- changes of one person each in a lane of their own; what cannot be read passed over; a dry run that sends.
 """
 
 import itertools
@@ -26,6 +28,7 @@ from consent_ledger.connectors.outcome import AwayError, FailedError, GoneError,
 from consent_ledger.connectors.runner import Runner
 from consent_ledger.connectors.state import Item, State
 from consent_ledger.connectors.webhook.connector import WebhookConnector, pause_after
+from consent_ledger.connectors.webhook.line import Line
 from consent_ledger.domain import webhook
 from consent_ledger.domain.published import ChangeRecord
 from consent_ledger.domain.webhook import Record, Scope, UnreadableError
@@ -74,6 +77,17 @@ async def test_a_later_message_takes_the_place_of_one_that_waits(state: State, c
 
     assert endpoint.taken[0] == "a2"
     assert "a1" not in endpoint.taken
+
+
+def test_an_older_message_never_takes_the_place_of_a_later_one(state: State) -> None:
+    line = Line(state.connection)
+    line.put([item("a2", number=2)])
+    line.put([item("a1")])
+    (waiting,) = line.due(0.0)
+    line.delivered(waiting, NOW, "delivered")
+    line.put([item("a2", number=2)])
+
+    assert (waiting.letter.body, line.count()) == (b"a2", 0)
 
 
 async def test_what_fails_for_a_day_is_parked_and_can_be_sent_by_hand(state: State) -> None:

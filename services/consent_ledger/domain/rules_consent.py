@@ -69,14 +69,12 @@ def _age(case: Case, consent: Fact) -> str | None:
     if not is_limited:
         return None
     born = newest_birth_day(case) if standing.birth_days else consent.birth_day
-    if born == UNREADABLE:
-        return "AGE_UNKNOWN"
-    if born is not None:
+    if born is not None and born != UNREADABLE:
         case.rest_on_date()
         return "MINOR" if consent.time < durations.birthday(born, _limit(case, consent)) else None
-    if consent.declared_min_age is not None:
-        return None if consent.declared_min_age >= _limit(case, consent) else "AGE_UNKNOWN"
-    return None if terms.age_gate == "signal" else "AGE_UNKNOWN"
+    declared = consent.declared_min_age
+    suffices = terms.age_gate == "signal" if declared is None else declared >= _limit(case, consent)
+    return None if suffices and born is None else "AGE_UNKNOWN"
 
 
 def _limit(case: Case, consent: Fact) -> int:
