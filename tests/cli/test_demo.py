@@ -11,7 +11,7 @@ def test_the_demo_holds_and_says_so_as_data(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "consent_ledger.cli.main", "demo", "--json"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
 
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=170)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=280)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     story = json.loads(ended.stdout)
@@ -44,7 +44,7 @@ def test_the_audit_s_demo_finds_what_was_falsified(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "consent_ledger.cli.main", "demo", "--audit", "--json"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
 
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=170)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=280)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     story = json.loads(ended.stdout)

@@ -19,7 +19,9 @@ async def built(cache: Path, name: str) -> str:
     go = shutil.which("go")
     if go is None:
         pytest.skip("go is not installed, by which programs of others are built")
-    status, said = await program(go, "build", "-o", str(cache / name), _PACKAGES[name])
+    # The first time, everything that it rests on is compiled too.
+    command = [go, "build", "-o", str(cache / name), _PACKAGES[name]]
+    status, said = await program(*command, patience_seconds=240.0)
     assert status == 0, said
     return str(cache / name)
 
@@ -34,12 +36,12 @@ async def fsck(cache: Path, url: str, key: str, directory: Path) -> str:
     return said
 
 
-async def program(*command: str) -> tuple[int, str]:
+async def program(*command: str, patience_seconds: float = 60.0) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=FOREIGN, env=os.environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patience_seconds):
             said, _ = await process.communicate()
     except TimeoutError:
         process.kill()
