@@ -95,6 +95,14 @@ async def database(postgres: str, template: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+async def superuser(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the test's database that may do everything."""
+    connection = await asyncpg.connect(database)
+    yield connection
+    connection.terminate()
+
+
+@pytest.fixture
 def topic_prefix() -> str:
     """Begin the names of this test's topics, which no other test has."""
     return f"{_unique('test')}."

@@ -15,12 +15,11 @@ import httpx
 import msgspec
 import pytest
 
+from api.looking import hash_of
 from api.served import Api, bearer, question
 from builders import email, given, objected, withdrawn
 from consent_ledger.api.changes import Cursor, read_cursor
-from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.runtime.postgres import connect
-from consent_ledger.store import keys
 from running import Installation
 
 Address = Callable[[], str]
@@ -44,12 +43,7 @@ async def now(api: Api) -> str:
 
 
 async def hashed(installed: Installation, person: str, controller: str = "shop-be") -> str:
-    connection = await connect(installed.settings.dsn, "consent_operator")
-    try:
-        key = (await keys.controller_keys(connection, installed.keks))[controller].key
-    finally:
-        await connection.close()
-    return address_hash(key, "email", person).hex()
+    return (await hash_of(installed, person, controller)).hex()
 
 
 async def test_the_people_changed_since_a_cursor_are_told_by_hash_and_nobody_else(

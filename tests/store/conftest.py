@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from consent_ledger.runtime.postgres import Connection, connect
@@ -20,13 +19,6 @@ async def recorder(database: str) -> AsyncIterator[Connection]:
 async def second(database: str) -> AsyncIterator[Connection]:
     """Another recorder's connection."""
     connection = await connect(database, "consent_recorder")
-    yield connection
-    connection.terminate()
-
-
-@pytest.fixture
-async def superuser(database: str) -> AsyncIterator[Connection]:
-    connection: Connection = await asyncpg.connect(database)
     yield connection
     connection.terminate()
 

@@ -28,13 +28,6 @@ async def viewer(database: str) -> AsyncIterator[Connection]:
     connection.terminate()
 
 
-@pytest.fixture
-async def superuser(database: str) -> AsyncIterator[Connection]:
-    connection: Connection = await asyncpg.connect(database)
-    yield connection
-    connection.terminate()
-
-
 async def looked(connection: Connection, epoch: int) -> tuple[News, Head | None]:
     return await view.look(connection, epoch, SystemClock(), pause=AT_ONCE, patience=AT_ONCE)
 

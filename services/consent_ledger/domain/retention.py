@@ -126,7 +126,7 @@ def _without(facts: Sequence[Fact], parts: Collection[Place], gone: Collection[P
 def _harmless(
     register: Register, facts: Sequence[Fact], parts: frozenset[Place], controller: str, now: int
 ) -> frozenset[Place]:
-    """Leave out the personal parts of facts without which a no would become a yes: of whoever was too young, once."""
+    """Leave out the personal parts of facts without which a no would become a yes."""
     after = _without(facts, parts)
     if after == [*facts] or still_suppressed(register, facts, after, controller, now):
         return parts
@@ -241,8 +241,9 @@ def _bears_on_others(fact: Fact, now: int) -> bool:
 
 def _is_minor(fact: Fact, now: int) -> bool:
     """Tell whether an entry says that the person is not yet 18."""
-    known = fact.birth_day is not None and fact.birth_day != UNREADABLE
-    return known and durations.birthday(fact.birth_day or 0, _ADULT_YEARS) > now
+    if fact.birth_day is None or fact.birth_day == UNREADABLE:
+        return False
+    return durations.birthday(fact.birth_day, _ADULT_YEARS) > now
 
 
 def _with(facts: Sequence[Fact], chosen: Collection[Fact], types: Collection[str]) -> frozenset[Place]:
