@@ -89,7 +89,8 @@ async def template(postgres: str) -> AsyncIterator[str]:
 async def database(postgres: str, template: str) -> AsyncIterator[str]:
     """URL of a fresh, migrated database of this test's own, for its superuser."""
     name = _unique("test")
-    await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # A copy of files is the faster way where nothing waits for a disk.
+    await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield url_of(postgres, name)
     await _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consent_ledger.domain import register as registers
-from consent_ledger.domain.catalogue import text_hash
+from consent_ledger.domain.service_events import text_hash
 from consent_ledger.domain.texts import REGISTRAR, Text, event_id, shown, standing
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

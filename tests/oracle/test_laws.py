@@ -17,6 +17,7 @@ from typing import Any
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.decision import Decision
 from consent_ledger.domain.propagation import Refusal, Stage, refusal, uses
+from consent_ledger.domain.reach import reach
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.scenario import Ledger
 from oracle import lives, times, worlds
@@ -100,7 +101,7 @@ def test_who_asks_waits_for_every_refusal_that_turns_an_answer_to_no() -> None:
 
 
 def _spreading(register: Register, said: Object) -> Refusal:
-    reached, _ = registers.reach(
+    reached, _ = reach(
         register, type=said["type"], source=said["source"], controllers=said.get("controllers"),
         controller_scope=said.get("controller_scope"),
     )  # fmt: skip

@@ -48,11 +48,13 @@ print(json.dumps([state.guard.pid, state.server.pid]), flush=True)
 input()
 """
 IN_A_TEST = f"""
-import json, subprocess, sys
+import subprocess, sys
 sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
 from mortal import mortal
 
-print(json.dumps([subprocess.Popen(mortal([sys.executable, "-c", "import time; time.sleep(600)"])).pid]), flush=True)
+# It tells itself: from then on it is bound to its parent.
+tells = "import os, time; print([os.getpid()], flush=True); time.sleep(600)"
+program = subprocess.Popen(mortal([sys.executable, "-c", tells]))
 input()
 """
 FORKS = """
@@ -77,6 +79,11 @@ def numbers(parent: "subprocess.Popen[bytes]") -> list[int]:
 def kill(parent: "subprocess.Popen[bytes]") -> None:
     parent.kill()
     parent.communicate()
+
+
+def guards() -> set[psutil.Process]:
+    """Give what this process itself started, for it is the guard that ends last; servers start and end children."""
+    return set(psutil.Process().children())
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
@@ -245,17 +252,17 @@ def test_a_home_in_use_by_a_living_process_is_refused(tmp_path: Path) -> None:
 
 async def test_when_one_server_cannot_start_the_other_is_ended_and_the_reason_is_given(tmp_path: Path) -> None:
     (tmp_path / "kafka").write_text("a file")
-    before = set(psutil.Process().children(recursive=True))
+    before = guards()
 
     with pytest.raises(LocalServerError, match=r"kafka cannot hold a server's data"):
         async with local_servers(tmp_path):
             pytest.fail("it must not start")
 
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert guards() <= before
 
 
 async def test_a_start_that_is_cancelled_ends_what_it_had_begun(own_cache: Path) -> None:
-    before = set(psutil.Process().children(recursive=True))
+    before = guards()
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -272,5 +279,5 @@ async def test_a_start_that_is_cancelled_ends_what_it_had_begun(own_cache: Path)
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert guards() <= before
     assert [home.name for home in (own_cache / "run").iterdir()] == ["lock"]

@@ -61,6 +61,11 @@ class Stage:
         await until(self._has_settled)
         await until(self._is_read)
 
+    async def erase(self) -> None:
+        """Wait until everything whose erasure is recorded and may be carried out is gone."""
+        await until(self._has_settled)
+        await until(self._has_erased)
+
     async def _is_current(self) -> bool:
         (row,) = await self.home.fetch("SELECT instant >= $1 AS there FROM horizon", self.now)
         return bool(row["there"]) and self.reader.watermark >= self.now
@@ -71,6 +76,9 @@ class Stage:
         epoch = await self.home.superuser.fetchval("SELECT epoch FROM consent.view_head")
         news, _ = await view.look(self.home.superuser, epoch, self.home.clock, pause=at_once, patience=at_once)
         return not untold and not any(news)
+
+    async def _has_erased(self) -> bool:
+        return not await self.home.fetch("SELECT FROM erasing WHERE NOT held")
 
     async def _is_read(self) -> bool:
         rows = await self.home.fetch(

@@ -57,7 +57,11 @@ async def journey(kafka: str, postgres: str, template: str, tmp_path_factory: py
     async with staged(kafka, postgres, template, path, register=told.register, begin=BEGIN) as stage:
         for now in told.instants():
             stage.set_clock(now)
-            await stage.record(*(one.event for one in told.recorded if one.recorded_at == now))
+            events = [one.event for one in told.recorded if one.recorded_at == now]
+            await stage.record(*events)
+            if any(one["type"] == "erasure-executed" for one in events):
+                # Until it is carried out, what was known goes: no answer as of then could be given again.
+                await stage.erase()
             await _ask(stage, told, made, now)
         await _ask_auditor(stage, told, made)
         _ask_the_ledger(stage, await replay(stage.home), told, made)

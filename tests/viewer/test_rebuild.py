@@ -3,7 +3,8 @@
 Seen to fail: entries that wait not compared; dates at which time acts not compared; register versions not compared; a
 row on a wrong partition left where it was; a row put right under a version that does not rise; a row that no entry
 speaks of left; views compared that are not as of the same entries. What a killed one left cleared away by nobody; a
-rebuild that is under way cleared away; the patience of a service for statements about whole tables.
+rebuild that is under way cleared away; an erasure, or a run of retention, in the middle of one; the patience of a
+service for statements about whole tables.
 """
 
 import asyncio
@@ -25,11 +26,15 @@ from builders import confirmed, email, erased, event, given, objected, withdrawn
 from consent_ledger.relay.app import Relay
 from consent_ledger.relay.reconcile import reconcile
 from consent_ledger.runtime import postgres as servers
+from consent_ledger.runtime.postgres import connect
 from consent_ledger.store import rebuild as store
 from consent_ledger.viewer.app import Viewer
+from consent_ledger.viewer.erasure import Eraser
 from consent_ledger.viewer.rebuild import BusyError, Rebuild, Report, WorkerError
+from consent_ledger.viewer.retention import RebuildUnderWayError
 from running import Installation, installation, serving, until
 from viewer.asking import REGISTER, answers, hashed, reason
+from viewer.retaining import run
 
 Address = Callable[[], str]
 
@@ -331,6 +336,38 @@ async def test_what_one_that_is_killed_leaves_is_cleared_away_and_nothing_else(
     assert not await facts_beside(home)
 
 
+async def test_what_is_to_go_waits_until_the_view_is_made(home: Installation, address: Address) -> None:
+    """The new view holds what was read before; else it would bring that back."""
+    an = address()
+    consent = given(email(an), birth_date="1990-05-04")
+    await home.recorded(await home.publish(consent))
+    await folded(home)
+    connection = await connect(home.settings.dsn, "consent_eraser")
+    eraser = Eraser(home.settings, home.keks, home.clock)
+
+    async with halted(home) as (process, _):
+        erasure = erased(email(an), time=datetime.now(UTC))
+        await home.recorded(await home.publish(erasure))
+        await folded(home)
+        await eraser.erase_waiting(connection)
+        # Had it announced what goes, that would be an entry now, and the second round would destroy.
+        await home.recorded_to_the_end()
+        await eraser.erase_waiting(connection)
+        kept = await personal_parts(home, consent)
+        with pytest.raises(RebuildUnderWayError):
+            await run(home)
+        assert process.stdin is not None
+        process.stdin.close()
+        status = await process.wait()
+    await connection.close()
+    await home.carried_out(erasure)
+
+    assert (kept, await personal_parts(home, consent)) == (1, 0)
+    assert status == 0
+    assert (await rebuilt(home)).found == []
+    assert await reason(home, an) == "ERASED"
+
+
 async def test_after_an_erasure_nothing_is_left_of_the_person_beside_the_live_view(
     home: Installation, address: Address
 ) -> None:
@@ -342,10 +379,16 @@ async def test_after_an_erasure_nothing_is_left_of_the_person_beside_the_live_vi
         assert await facts_beside(home)
         erasure = erased(email(an), time=datetime.now(UTC))
         await home.recorded(await home.publish(erasure))
-        await home.carried_out(erasure)
         process.kill()
+    await home.carried_out(erasure)
 
     await until(lambda: nothing_beside(home))
+
+
+async def personal_parts(home: Installation, said: dict[str, Any]) -> int:
+    """How many personal parts are kept of an event."""
+    query = "SELECT count(*) FROM payload JOIN event USING (shard, pos) WHERE event_id = $1::text::uuid"
+    return int((await home.fetch(query, said["id"]))[0][0])
 
 
 async def facts_beside(home: Installation) -> int:

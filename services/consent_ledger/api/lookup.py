@@ -19,7 +19,7 @@ from consent_ledger.api.looks import WAIT_SECONDS, Looks
 from consent_ledger.api.problems import ProblemError, forbidden, unavailable
 from consent_ledger.api.questions import Question
 from consent_ledger.api.timelines import Entry, Identifier, Person, Reader, Suppression
-from consent_ledger.domain.catalogue import MAX_IDENTIFIERS
+from consent_ledger.domain.event_parts import MAX_IDENTIFIERS
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.keyedhash import address_hash
 from consent_ledger.runtime.clock import Clock

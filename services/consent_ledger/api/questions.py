@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from consent_ledger.api.problems import ProblemError
-from consent_ledger.domain.catalogue import MAX_IDENTIFIERS
 from consent_ledger.domain.cloudevents import Instant
 from consent_ledger.domain.errors import IdentifierError
+from consent_ledger.domain.event_parts import MAX_IDENTIFIERS
 from consent_ledger.domain.identifiers import TYPES, normalise
 
 QUESTIONS_MAX: Final = 10_000

@@ -14,7 +14,8 @@ from consent_ledger.domain import privacy
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.keyedhash import address_hash
-from consent_ledger.domain.register import Register, addressed
+from consent_ledger.domain.reach import addressed
+from consent_ledger.domain.register import Register
 from consent_ledger.domain.timeline import Timeline, timeline
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection

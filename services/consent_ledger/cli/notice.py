@@ -13,8 +13,9 @@ from consent_ledger.cli import found
 from consent_ledger.cli.found import Data
 from consent_ledger.cli.recorded import publish_recorded
 from consent_ledger.cli.terminal import NO, USAGE, AsJson, fail, out, run, say_json, table, visible
-from consent_ledger.domain.catalogue import TEXT, TEXT_MAX, text_hash
+from consent_ledger.domain.catalogue import TEXT
 from consent_ledger.domain.cloudevents import build
+from consent_ledger.domain.service_events import TEXT_MAX, text_hash
 from consent_ledger.domain.texts import REGISTRAR, Text, event_id
 from consent_ledger.runtime.postgres import Connection, connect
 from consent_ledger.runtime.settings import Settings

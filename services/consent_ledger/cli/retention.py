@@ -21,7 +21,7 @@ from consent_ledger.store import retention as store
 from consent_ledger.store import view
 from consent_ledger.store.retention import DueForReview
 from consent_ledger.store.view import FencedError
-from consent_ledger.viewer.retention import FilesKept, Report, Retention
+from consent_ledger.viewer.retention import FilesKept, RebuildUnderWayError, Report, Retention
 
 app = typer.Typer(no_args_is_help=True, help="How long evidence is kept (Art. 5(1)(e)).")
 
@@ -138,6 +138,8 @@ async def _run(settings: Settings, *, dry_run: bool, chunk: int, quiet: bool) ->
                 report = await retention.run()
             except FencedError:
                 fail("a register was loaded or the viewer changed meanwhile; the run goes on when it is started again")
+            except RebuildUnderWayError:
+                fail("the view is being made anew; start the run again when that is done, and it goes on")
         await _record(settings, report)
         await retention.close(report)
     finally:

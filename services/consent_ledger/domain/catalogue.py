@@ -5,95 +5,37 @@ without evidence, with a pre-ticked box or for "all" purposes is recorded and gr
 controllers, purposes or channels means all of them. Only what would have no meaning at all is no event.
 """
 
-import hashlib
 import uuid
-from datetime import date
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from consent_ledger.domain.cloudevents import Instant
+from consent_ledger.domain.event_parts import (
+    Age,
+    BirthDate,
+    Fields,
+    Name,
+    OfSubject,
+    Pair,
+    Parental,
+    Personal,
+    PersonalText,
+    Said,
+    Whole,
+)
+from consent_ledger.domain.service_events import (
+    ErasureCarriedOut,
+    PurposeRegistered,
+    RebuildRun,
+    RegisterLoaded,
+    RetentionRun,
+    SubjectViewed,
+    TextRegistered,
+)
 
 Kind = Literal["P", "R", "N"]
-MAX_IDENTIFIERS: Final = 50
-TEXT_MAX: Final = 200_000
-"""How many characters a registered text may have."""
-
-Name = Annotated[str, Meta(max_length=200)]
-Names = Annotated[list[Name], Meta(max_length=1000)] | Literal["all"]
-Whole = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Personal = Meta(extra={"personal": True}, extra_json_schema={"x-personal": True})
-PersonalText = Annotated[str, Meta(max_length=10_000), Personal]
-BirthDate = Annotated[date, Personal]
-
-
-def text_hash(text: str) -> str:
-    """Give the name of a text by its content: `sha256:` and the digest of its UTF-8, in lower-case hex."""
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An identifier as the publisher gives it. `shared`: known to be used by several people."""
-
-    type: Literal["email", "phone", "postal", "customer_no", "account_id", "device"]
-    value: Annotated[str, Meta(max_length=1000)]
-    shared: bool | None = None
-
-
-Subject = Annotated[list[Said], Meta(max_length=MAX_IDENTIFIERS, min_length=1), Personal]
-Pair = Annotated[list[Said], Meta(max_length=MAX_IDENTIFIERS, min_length=2), Personal]
-
-
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What proves a declaration (Art. 7(1)): the text shown, and where the proof is kept."""
-
-    text_id: Name | None = None
-    text_version: Whole | None = None
-    ref: PersonalText | None = None
-    language: Name | None = None
-    text_hash: Name | None = None
-    notice_version: Name | None = None
-
-
-class Age(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the subject said about their age (Art. 8)."""
-
-    declared_min_age: Whole | None = None
-    birth_date: BirthDate | None = None
-
-
-class Parental(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Authorisation by the holder of parental responsibility (Art. 8(1))."""
-
-    verified: bool | None = None
-    ref: PersonalText | None = None
-
-
-class Fields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The fields of domain.md 4.1, which any event may have."""
-
-    schema_version: Whole | None = None
-    controllers: Names | None = None
-    controller_scope: Literal["entity", "group"] | None = None
-    subject: Subject | None = None
-    identifier_scope: Literal["person", "identifier"] | None = None
-    purposes: Names | None = None
-    channels: Names | None = None
-    origin: Name | None = None
-    entered_by: PersonalText | None = None
-    approved_by: PersonalText | None = None
-    received_via: Name | None = None
-    evidence: Evidence | None = None
-    ip: PersonalText | None = None
-    device: PersonalText | None = None
-    reason: PersonalText | None = None
-
-
-class OfSubject(Fields, frozen=True, kw_only=True, omit_defaults=True):
-    """An event that names the person itself."""
-
-    subject: Subject
 
 
 class ConsentGiven(OfSubject, frozen=True, kw_only=True, omit_defaults=True):
@@ -302,103 +244,6 @@ class RequestAnswered(OfRequest, frozen=True, kw_only=True, omit_defaults=True):
 
 class RecipientNotified(OfRequest, frozen=True, kw_only=True, omit_defaults=True):
     """A recipient was told of an erasure, rectification or restriction (Art. 19)."""
-
-
-class SubjectViewed(Fields, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody at the desk was shown a person's entries at one controller (Art. 5(2), 32); never has any effect.
-
-    `subject`: one identifier, so that a look links nothing. `viewed`: the event looked up, where no address of the
-    person can be read any more. `record`: a record in quarantine, as TOPIC/PARTITION@OFFSET. `api_key`: the key that
-    was used. `shown` entries were shown; `digest` is that of what was shown, keyed by the controller's hash key, or of
-    the manifest of an evidence pack.
-    """
-
-    subject: Annotated[list[Said], Meta(max_length=1, min_length=1), Personal] | None = None
-    viewed: uuid.UUID | None = None
-    record: Name | None = None
-    entered_by: PersonalText
-    reason: PersonalText
-    api_key: Name | None = None
-    shown: Whole
-    digest: Name
-
-    def __post_init__(self) -> None:
-        """Ask for one of the three, and for nothing said about the address but what it is."""
-        if [self.subject, self.viewed, self.record].count(None) != 2:  # noqa: PLR2004 - one of three
-            raise ValueError("Expected one of subject, viewed and record")
-        if self.subject and self.subject[0].shared is not None:
-            raise ValueError("Expected an identifier without shared")
-
-
-class RetentionRun(Fields, frozen=True, kw_only=True, omit_defaults=True):
-    """Evidence whose time was over was deleted (Art. 5(1)(e)): how many rows of which kind, and nothing about whom."""
-
-    payloads: Whole
-    index_rows: Whole
-    quarantined: Whole
-    kept: Whole | None = None
-    began_at: Instant | None = None
-
-
-class ErasureCarriedOut(Fields, frozen=True, kw_only=True, omit_defaults=True):
-    """Personal parts of a person are destroyed at the controller named: how many, and which under a salted digest.
-
-    `erasure`: the id of the event that orders it. By the digest nothing else can be passed off as its work.
-    """
-
-    erasure: Name
-    payloads: Whole
-    digest: Name
-
-
-class RebuildRun(Fields, frozen=True, kw_only=True, omit_defaults=True):
-    """The view was made anew from the ledger and compared with the live one (Art. 5(2), 32(1)(d)).
-
-    It holds the entries before `applied`, by shard, under version `register` of the register; `digest`: of its answers.
-    `written` rows were put right; of a `drill` none are.
-    """
-
-    drill: bool
-    applied: Annotated[list[Annotated[int, Meta(ge=0, le=2**63 - 1)]], Meta(max_length=1000)]
-    register: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    digest: Name
-    addresses: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    differences: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    written: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    began_at: Instant | None = None
-
-
-class TextRegistered(Fields, frozen=True, kw_only=True, omit_defaults=True):
-    """A text that subjects are shown when they consent is kept, word for word, at the controllers named (Art. 7(1)).
-
-    `text_hash`: `sha256:` and the digest of the text in UTF-8, in lower-case hex. `language`: a tag such as fr-BE.
-    """
-
-    text_id: Name
-    text_version: Whole
-    language: Name
-    text_hash: Name
-    media_type: Literal["text/plain", "text/html", "text/markdown"] = "text/plain"
-    text: Annotated[str, Meta(min_length=1, max_length=TEXT_MAX)]
-
-    def __post_init__(self) -> None:
-        """Ask for the digest of this very text."""
-        if self.text_hash != text_hash(self.text):
-            raise ValueError("Expected text_hash to be that of the text")
-
-
-class PurposeRegistered(Fields, frozen=True, kw_only=True, omit_defaults=True):
-    """One purpose enters the register."""
-
-    purpose: dict[str, Any]
-    valid_from: Instant | None = None
-
-
-class RegisterLoaded(Fields, frozen=True, kw_only=True, omit_defaults=True):
-    """A register was loaded: it replaces the controllers, purposes and sources it names."""
-
-    document: dict[str, Any]
-    valid_from: Instant | None = None
 
 
 _CATALOGUE: Final[tuple[tuple[Kind, type[Fields]], ...]] = (

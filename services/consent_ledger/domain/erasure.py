@@ -16,7 +16,8 @@ import msgspec
 from consent_ledger.domain import holds, identity
 from consent_ledger.domain.catalogue import ERASED
 from consent_ledger.domain.facts import Fact, Token, without_personal
-from consent_ledger.domain.register import RESTRICTIVE, Register, scope
+from consent_ledger.domain.reach import scope
+from consent_ledger.domain.register import RESTRICTIVE, Register
 from consent_ledger.domain.retention import Place, still_suppressed
 
 FORGOTTEN: Final = frozenset(

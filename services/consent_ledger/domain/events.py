@@ -11,21 +11,12 @@ from typing import Any, Final
 import msgspec
 
 from consent_ledger.domain import cloudevents, privacy, refusals
-from consent_ledger.domain.catalogue import (
-    CONTROL_TYPES,
-    FIVE_REFUSALS,
-    KINDS,
-    MAX_IDENTIFIERS,
-    SHAPES,
-    Fields,
-    IdentifierChanged,
-    Kind,
-    Said,
-    SubjectViewed,
-)
+from consent_ledger.domain.catalogue import CONTROL_TYPES, FIVE_REFUSALS, KINDS, SHAPES, IdentifierChanged, Kind
 from consent_ledger.domain.cloudevents import KafkaHeaders
 from consent_ledger.domain.errors import Flaw, IdentifierError, MalformedError
+from consent_ledger.domain.event_parts import MAX_IDENTIFIERS, Fields, Said
 from consent_ledger.domain.identifiers import Identifier, normalise, normalise_or_raw
+from consent_ledger.domain.service_events import SubjectViewed
 
 __all__ = [
     "CONTROL_TYPES",

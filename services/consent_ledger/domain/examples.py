@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from consent_ledger.domain.catalogue import text_hash
+from consent_ledger.domain.service_events import text_hash
 
 _FIRST: Final = datetime.fromisoformat("2026-03-02T08:15:30.250Z")
 _EMAIL: Final = {"type": "email", "value": "an.peeters@example.be"}

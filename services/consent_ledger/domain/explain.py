@@ -14,8 +14,9 @@ from consent_ledger.domain.case import SUBJECT, Case
 from consent_ledger.domain.decision import ADDRESS_OF, CallRegisters, Decision, conclude, decide, judge
 from consent_ledger.domain.durations import moment, rfc3339
 from consent_ledger.domain.facts import SKEW, Fact, Token
+from consent_ledger.domain.reach import addressed
 from consent_ledger.domain.reasons import RULES
-from consent_ledger.domain.register import REFUSALS, Register, addressed
+from consent_ledger.domain.register import REFUSALS, Register
 from consent_ledger.domain.remedies import By
 from consent_ledger.domain.standing import History, Refusal, certainly_later
 

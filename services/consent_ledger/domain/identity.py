@@ -5,7 +5,8 @@ from typing import Final
 
 from consent_ledger.domain import durations
 from consent_ledger.domain.facts import EventId, Fact, Token
-from consent_ledger.domain.register import RESTRICTIVE, Register, addressed
+from consent_ledger.domain.reach import addressed
+from consent_ledger.domain.register import RESTRICTIVE, Register
 from consent_ledger.domain.voiding import obstacle
 
 CONFIRMATION_WINDOW: Final = 7 * durations.DAY

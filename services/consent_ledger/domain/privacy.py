@@ -11,8 +11,9 @@ from uuid import UUID
 import msgspec
 from msgspec import inspect
 
-from consent_ledger.domain.catalogue import SHAPES, Fields
+from consent_ledger.domain.catalogue import SHAPES
 from consent_ledger.domain.cloudevents import Instant, utc
+from consent_ledger.domain.event_parts import Fields
 
 EXTRA: Final = "extra"
 """The name under which the personal part keeps fields that the catalogue does not know."""

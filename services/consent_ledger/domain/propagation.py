@@ -10,7 +10,8 @@ import msgspec
 
 from consent_ledger.domain import facts, rules_refusal
 from consent_ledger.domain.catalogue import FIVE_REFUSALS
-from consent_ledger.domain.register import Purpose, Register, Scope, addressed, scope
+from consent_ledger.domain.reach import Scope, addressed, scope
+from consent_ledger.domain.register import Purpose, Register
 
 REFUSALS: Final = frozenset({*FIVE_REFUSALS, "erasure-executed"})
 """The types that must spread; besides them a hard bounce."""

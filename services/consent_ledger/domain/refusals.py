@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from consent_ledger.domain.catalogue import FIVE_REFUSALS, MAX_IDENTIFIERS
+from consent_ledger.domain.catalogue import FIVE_REFUSALS
 from consent_ledger.domain.cloudevents import Instant, Source, utc
+from consent_ledger.domain.event_parts import MAX_IDENTIFIERS
 from consent_ledger.domain.identifiers import TYPES, Identifier, normalise_or_raw
 from consent_ledger.domain.strictjson import every
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,6 @@ REFUSALS: Final = frozenset(
 RESTRICTIVE: Final = REFUSALS | {"delivery-failed", "age-established", "preference-register-imported"}
 """Types that count from any source and are widened rather than dropped."""
 PARTS: Final = ("controllers", "sources", "dnc_registers")
-_NOWHERE: Final = frozenset({"preference-register-imported", "purpose-registered", "register-loaded"})
 Key = tuple[str, str]
 
 
@@ -75,20 +74,6 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[str, ...]
     withdrawal_group: str | None
     terms: Terms
-
-
-class Addressed(NamedTuple):
-    """Whom an event speaks to: everybody, and those that it reaches without being widened to a group."""
-
-    controllers: frozenset[str]
-    ungrouped: frozenset[str]
-
-
-class Scope(NamedTuple):
-    """Which purposes a refusal reaches. `names` None: all of them, as "all"."""
-
-    names: frozenset[str] | None
-    groups: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -301,107 +286,19 @@ def _neighbours(register: Register, controllers: Iterable[str]) -> set[str]:
     """Name every controller that shares a group, a source or a joint purpose with one of these."""
     found: set[str] = set()
     for name in controllers:
-        found |= _same_group(register, name) | _common_source(register, name)
+        found |= same_group(register, name) | common_source(register, name)
         for purpose in register.purposes_of(name):
             found |= purpose.terms.joint
     return found
 
 
-def _same_group(register: Register, controller: str) -> frozenset[str]:
+def same_group(register: Register, controller: str) -> frozenset[str]:
+    """Name the controllers of the same group, itself included; nobody where it belongs to none."""
     known = register.controllers.get(controller)
     return register.groups.get(known.group, frozenset()) if known and known.group else frozenset()
 
 
 @lru_cache(maxsize=1024)
-def _common_source(register: Register, controller: str) -> frozenset[str]:
+def common_source(register: Register, controller: str) -> frozenset[str]:
+    """Name the controllers that a source serves which also serves this one."""
     return frozenset().union(*(served for served in register.sources.values() if controller in served))
-
-
-@lru_cache(maxsize=8192)
-def addressed(
-    register: Register,
-    type: str,
-    source: str,
-    controllers: tuple[str, ...] | None,
-    controller_scope: str | None,
-) -> Addressed:
-    """Name the controllers that an event speaks to (specification 6.4). `controllers` None or empty: none was named.
-
-    A permission speaks to those it names. A refusal that names none, or one that is not registered, also speaks to all
-    that its source serves; an unregistered source, or one that serves nobody, is taken to serve all.
-    """
-    known = frozenset(register.controllers)
-    named = known.intersection(controllers or ())
-    if type not in RESTRICTIVE:
-        return Addressed(named, named)
-    if not controllers or len(named) < len(set(controllers)):
-        named = known & (named | (register.sources.get(source) or known)) or known
-    grouped = {
-        name for name in named
-        if controller_scope == "group"
-        or (controller_scope != "entity" and type == "objection-raised" and register.controllers[name].objects_as_group)
-    }  # fmt: skip
-    return Addressed(named.union(*(_same_group(register, name) for name in grouped)), named)
-
-
-@lru_cache(maxsize=8192)
-def scope(register: Register, controllers: frozenset[str], purposes: tuple[str, ...] | None) -> Scope:
-    """Tell which purposes a refusal reaches that speaks to these controllers (specification 6.6).
-
-    No purpose, or one that none of the controllers has registered: all. A `withdrawal_group` counts as listed together.
-    """
-    found = [register.purposes.get((name, purpose)) for purpose in purposes or () for name in controllers]
-    known = {purpose.id for purpose in found if purpose}
-    if not purposes or not known.issuperset(purposes):
-        return Scope(None, frozenset())
-    return Scope(frozenset(purposes), frozenset(p.withdrawal_group for p in found if p and p.withdrawal_group))
-
-
-def reach(
-    register: Register,
-    *,
-    type: str,
-    source: str,
-    controllers: Sequence[str] | str | None,
-    controller_scope: str | None,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Fix at recording whose dossiers an event goes to, and who of them gets its personal fields; both sorted.
-
-    A refusal goes to all it speaks to and their joint controllers, whatever its purposes: its identifiers are one
-    person's there too (specification 6.14.2). A withdrawal also goes to everybody who may be named in the same consent:
-    the same group, or served by a common source. A voiding goes wherever its target may be.
-    """
-    return _reach(register, type, source, _names(controllers), controller_scope)
-
-
-def _names(value: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    return None if value is None or isinstance(value, str) else tuple(value)
-
-
-@lru_cache(maxsize=8192)
-def _reach(
-    register: Register,
-    type: str,
-    source: str,
-    controllers: tuple[str, ...] | None,
-    controller_scope: str | None,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if type in _NOWHERE:
-        return (), ()
-    speaks_to = addressed(register, type, source, controllers, controller_scope)
-    reached = set(speaks_to.controllers)
-    if type in REFUSALS:
-        for purpose in register.purposes.values():
-            if not purpose.terms.joint.isdisjoint(speaks_to.controllers):
-                reached.add(purpose.controller)
-    if type == "consent-withdrawn":
-        for name in speaks_to.controllers:
-            reached |= _same_group(register, name) | _common_source(register, name)
-    if type == "event-voided":
-        reached = set(register.controllers)
-    return tuple(sorted(reached & register.controllers.keys())), tuple(sorted(speaks_to.ungrouped))
-
-
-def covers(reached: Scope, purpose: Purpose) -> bool:
-    """Tell whether a purpose is among those that a refusal reaches."""
-    return reached.names is None or purpose.id in reached.names or purpose.withdrawal_group in reached.groups

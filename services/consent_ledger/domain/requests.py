@@ -14,7 +14,8 @@ import msgspec
 
 from consent_ledger.domain import durations
 from consent_ledger.domain.deadlines import art12_due
-from consent_ledger.domain.register import Register, addressed
+from consent_ledger.domain.reach import addressed
+from consent_ledger.domain.register import Register
 
 State = Literal["open", "overdue", "answered"]
 Behind = Literal["controller", "subject"]

@@ -9,7 +9,8 @@ from typing import Final
 
 from consent_ledger.domain.case import Case
 from consent_ledger.domain.facts import Fact
-from consent_ledger.domain.register import Purpose, Scope, covers
+from consent_ledger.domain.reach import Scope, covers
+from consent_ledger.domain.register import Purpose
 from consent_ledger.domain.standing import Elsewhere
 
 _ASSESSED: Final = "Art. 21(1)"

@@ -12,7 +12,8 @@ from consent_ledger.domain.catalogue import KINDS
 from consent_ledger.domain.decision import Decision, decide
 from consent_ledger.domain.facts import Fact, Identifier, Token, fact
 from consent_ledger.domain.identifiers import normalise_or_raw
-from consent_ledger.domain.register import RESTRICTIVE, Register, reach
+from consent_ledger.domain.reach import reach
+from consent_ledger.domain.register import RESTRICTIVE, Register
 from consent_ledger.domain.standing import Listing
 
 _SNAPSHOT: Final = "preference-register-imported"

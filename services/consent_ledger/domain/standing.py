@@ -6,7 +6,8 @@ from typing import ClassVar, Final, NamedTuple, Protocol
 from consent_ledger.domain import identity
 from consent_ledger.domain.facts import SKEW, EventId, Fact, Token
 from consent_ledger.domain.identity import Seen
-from consent_ledger.domain.register import REFUSALS, Register, Scope, addressed, scope
+from consent_ledger.domain.reach import Scope, addressed, scope
+from consent_ledger.domain.register import REFUSALS, Register
 
 _ATTENTION: Final = frozenset({"collection", "order", "click", "reply", "login", "call", "visit"})
 

@@ -4,7 +4,8 @@ from typing import Final
 
 from consent_ledger.domain.catalogue import VIEWED
 from consent_ledger.domain.facts import Fact
-from consent_ledger.domain.register import RESTRICTIVE, Register, addressed
+from consent_ledger.domain.reach import addressed
+from consent_ledger.domain.register import RESTRICTIVE, Register
 
 _NEUTRAL: Final = frozenset({"repermission-sent"})
 # Without these events a refusal reaches less, so that only the controller's own sources may undo them.

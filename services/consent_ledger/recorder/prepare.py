@@ -20,6 +20,7 @@ from consent_ledger.domain import events, leaf, register, register_schedule, sig
 from consent_ledger.domain.catalogue import CALL_SNAPSHOT, VIEWED
 from consent_ledger.domain.events import KINDS, Event, Rejection
 from consent_ledger.domain.keyedhash import address_hash, keyed_hash
+from consent_ledger.domain.reach import reach
 from consent_ledger.runtime.keys import KeyEncryptionKeys, encrypt
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.shards import CONTROL_SHARD
@@ -162,7 +163,7 @@ class Preparer:
         if event.type == CALL_SNAPSHOT:
             # A list of numbers is about no person; whoever must ask it keeps the numbers, if there are any.
             return (), tuple(c for c in self._register.callers(body["register"]) if c in known)
-        reached, addressed = register.reach(
+        reached, addressed = reach(
             self._register,
             type=event.type,
             source=event.source,

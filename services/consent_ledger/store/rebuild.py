@@ -140,6 +140,17 @@ async def lock(connection: Connection) -> bool:
     return locked
 
 
+async def hold_up_destructions(connection: Connection) -> None:
+    """Let nothing be destroyed as long as the connection lasts: the new view would keep what was read before."""
+    await connection.execute(_SQL["hold_up_destructions"])
+
+
+async def may_destroy(connection: Connection) -> bool:
+    """Keep rebuilds waiting until the transaction ends; False when one is under way, and nothing may go."""
+    allowed: bool = await connection.fetchval(_SQL["may_destroy"])
+    return allowed
+
+
 async def clear_away(connection: Connection) -> bool:
     """Empty the new view if a run that was cut off has left one; False while there is none, or a run is under way."""
     if not await left_over(connection) or not await lock(connection):

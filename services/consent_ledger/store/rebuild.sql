@@ -4,6 +4,13 @@
 -- name: lock
 SELECT pg_try_advisory_lock(hashtext('consent.rebuild'));
 
+-- name: hold_up_destructions
+-- Waits for those under way.
+SELECT pg_advisory_lock(hashtext('consent.destruction'));
+
+-- name: may_destroy
+SELECT pg_try_advisory_xact_lock_shared(hashtext('consent.destruction'));
+
 -- name: unlock
 SELECT pg_advisory_unlock(hashtext('consent.rebuild'));
 

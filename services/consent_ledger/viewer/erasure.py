@@ -33,7 +33,7 @@ from consent_ledger.runtime.publish import publishing
 from consent_ledger.runtime.settings import Settings
 from consent_ledger.runtime.shards import EVENTS
 from consent_ledger.store import erasure as store
-from consent_ledger.store import retention, view
+from consent_ledger.store import rebuild, retention, view
 from consent_ledger.store.erasure import Evidence, Figures, Part, Place, StoredDossier, WrappedKey
 from consent_ledger.store.keys import payload_context
 from consent_ledger.store.view import Changes, Head
@@ -160,6 +160,8 @@ class Eraser:
     async def _erase(self, connection: Connection, hash_: bytes) -> bool:
         """Carry out one erasure in the dossier of an address; False when none is left that may be, by now."""
         async with connection.transaction():
+            if not await rebuild.may_destroy(connection):
+                return False
             head = await view.open_head(connection, await retention.epoch(connection))
             await self._use_register(connection, head)
             stored = await store.dossier_of(connection, hash_)

@@ -3,6 +3,7 @@
 All facts are brought together by the addresses that entries name together, and each dossier is decided on once; that is
 done by several processes. What the ledger has got meanwhile is then folded as the viewer does it. The viewer is held
 up twice for a moment: to compare both views as of the same entries, and to write what differs.
+Erasures and retention wait until all is done.
 """
 
 import asyncio
@@ -110,6 +111,7 @@ class Rebuild:
         async with self._connections() as (anew, live, whole):
             if not await rebuild.lock(anew):
                 raise BusyError("another rebuild is under way")
+            await rebuild.hold_up_destructions(anew)
             self._placer = Placer(self._keks, (await keys.service_keys(live, self._keks))["digest"])
             for _ in range(_ATTEMPTS):
                 try:

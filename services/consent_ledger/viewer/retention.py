@@ -6,6 +6,7 @@ is taken up where it stood; what it deleted before is counted once.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -23,7 +24,7 @@ from consent_ledger.runtime.clock import Clock
 from consent_ledger.runtime.keys import KeyEncryptionKeys
 from consent_ledger.runtime.postgres import Connection
 from consent_ledger.runtime.settings import Settings
-from consent_ledger.store import campaigns, requests, view
+from consent_ledger.store import campaigns, rebuild, requests, view
 from consent_ledger.store import retention as store
 from consent_ledger.store.retention import Doomed, StoredDossier
 from consent_ledger.viewer.calls import Calls
@@ -66,6 +67,10 @@ class FilesKept(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     index_rows: int
     oldest: date
+
+
+class RebuildUnderWayError(Exception):
+    """The view is being made anew, and what was read for that must not go meanwhile."""
 
 
 class Report(NamedTuple):
@@ -132,7 +137,10 @@ class Retention:
         return Report(None, now, counts)
 
     async def run(self) -> Report:
-        """Delete what may go, and say how much. Raises `FencedError` when the register or the viewer has changed."""
+        """Delete what may go, and say how much.
+
+        Raises `FencedError` when the register or the viewer has changed, and `RebuildUnderWayError`.
+        """
         now = await self._now()
         await self._use_register()
         await self._use_files(now)
@@ -142,13 +150,20 @@ class Retention:
         while stored := await store.dossiers_from(self._connection, next_dossier, self._chunk):
             next_dossier = stored[-1].id + 1
             ids = [found.id for found in await self._plan(stored, now)]
-            async with self._connection.transaction():
+            async with self._destroying():
                 if ids:
                     await self._forget(ids, counts, now)
                 await store.advance(self._connection, run.id, next_dossier, msgspec.to_builtins(counts))
             await self._report_progress(next_dossier)
         await self._delete_rest(run.id, next_dossier, counts, now)
         return Report(run.id, run.began_at, counts)
+
+    @asynccontextmanager
+    async def _destroying(self) -> AsyncIterator[None]:
+        async with self._connection.transaction():
+            if not await rebuild.may_destroy(self._connection):
+                raise RebuildUnderWayError
+            yield
 
     async def review_files(self) -> list[FilesKept]:
         """Tell which files of requests have outlived their time, by controller and article. Deletes nothing."""
@@ -292,7 +307,7 @@ class Retention:
 
     async def _delete_rest(self, id_: UUID, next_dossier: int, counts: Counts, now: datetime) -> None:
         async for batch in self._request_files(now):
-            async with self._connection.transaction():
+            async with self._destroying():
                 counts.payloads += await store.delete_payloads(self._connection, batch)
                 await store.advance(self._connection, id_, next_dossier, msgspec.to_builtins(counts))
         deleted = 1

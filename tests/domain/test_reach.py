@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consent_ledger.domain import register
+from consent_ledger.domain.reach import reach, scope
 from consent_ledger.domain.register import Register
 from domain.registered import compiled, purpose
 
@@ -16,7 +16,7 @@ def reached(what: Register, **said: Any) -> tuple[set[str], set[str]]:
     asked: dict[str, Any] = {
         "type": "objection-raised", "source": "web:north", "controllers": ["north"], "controller_scope": None,
     }  # fmt: skip
-    found, addressed = register.reach(what, **(asked | said))
+    found, addressed = reach(what, **(asked | said))
     return set(found), set(addressed)
 
 
@@ -90,9 +90,9 @@ def test_a_refusal_of_an_unknown_purpose_is_one_of_all() -> None:
     what = compiled(purpose(withdrawal_group="g"), purpose(name="magazine"), purpose("south", "magazine"))
     north = frozenset({"north"})
 
-    assert register.scope(what, north, ("magazine", "old")).names is None
-    assert register.scope(what, north, ("magazine",)).names == frozenset({"magazine"})
-    assert register.scope(what, frozenset({"south"}), ("newsletter",)).names is None
-    assert register.scope(what, frozenset({"north", "south"}), ("newsletter",)) == (
+    assert scope(what, north, ("magazine", "old")).names is None
+    assert scope(what, north, ("magazine",)).names == frozenset({"magazine"})
+    assert scope(what, frozenset({"south"}), ("newsletter",)).names is None
+    assert scope(what, frozenset({"north", "south"}), ("newsletter",)) == (
         frozenset({"newsletter"}), frozenset({"g"}),
     )  # fmt: skip
