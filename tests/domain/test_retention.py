@@ -14,6 +14,7 @@ under a hold; one with a step of another type, with a step that came later, with
 under the name of another event; a birth date that is gone taken for none; a fact left with what is gone of it.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 from consent_ledger.domain import durations, register, retention
 from consent_ledger.domain.decision import decide
-from consent_ledger.domain.facts import Fact
+from consent_ledger.domain.facts import Fact, without_personal
 from consent_ledger.domain.register import RESTRICTIVE
 from consent_ledger.domain.scenario import Ledger
 from consent_ledger.runtime.calendars import calendar
@@ -382,6 +383,15 @@ def test_a_consent_of_whoever_was_too_young_does_not_count_without_its_birth_dat
         payloads=frozenset({(0, 0)}), facts=frozenset(), purposes=("youth",), kept=1
     )  # fmt: skip
     assert plan(young | {"subject": [AN]}, objection, now="2031-01-01").facts == {(0, 0)}
+    at = durations.instant("2031-01-01T10:00:00Z")
+    facts = facts_of(young, said("objection-raised", "2026-01-20", "file", kind="purpose"))
+    left = retention.left(facts, retention.plan(REGISTER, facts, "shop", calendar("BE"), at, LOADED))
+    reasons = [
+        decide(REGISTER, some, controller="shop", identifiers=[("email", b"email|an@example.be")], purpose="youth",
+               channel="email", at=at).reason
+        for some in (facts, left)
+    ]  # fmt: skip
+    assert reasons == ["MINOR", "AGE_UNKNOWN"]
 
 
 def test_a_file_of_whoever_is_under_a_hold_stays() -> None:
@@ -451,19 +461,21 @@ def _yeses(events: list[Event], later: list[Event], at: int, *, forget: bool) ->
     """Every question that is answered by yes, where what may go of the earlier events was forgotten, or not."""
     before = Ledger(histories.REGISTER, events)
     ledger = Ledger(histories.REGISTER, [*events, *later])
-    gone = {
-        (controller, place)
-        for controller in histories.REGISTER.controllers
-        for kind, value in histories.PEOPLE
-        for place in _forgotten(
-            controller, before.dossier(controller, [f"{kind}|{value}".encode()])
-        ).facts
-    } if forget else set()  # fmt: skip
+    gone: dict[str, set[retention.Place]] = defaultdict(set)
+    unread: dict[str, set[retention.Place]] = defaultdict(set)
+    for controller in histories.REGISTER.controllers if forget else ():
+        for kind, value in histories.PEOPLE:
+            plan = _forgotten(controller, before.dossier(controller, [f"{kind}|{value}".encode()]))
+            gone[controller] |= plan.facts
+            unread[controller] |= plan.payloads
     found = set()
     for question in histories.questions():
         controller, purpose, channel, (kind, value) = question
         token = f"{kind}|{value}".encode()
-        facts = [one for one in ledger.dossier(controller, [token]) if (controller, one.place) not in gone]
+        facts = [
+            without_personal(one) if one.place in unread[controller] else one
+            for one in ledger.dossier(controller, [token]) if one.place not in gone[controller]
+        ]  # fmt: skip
         answer = decide(
             histories.REGISTER, facts, controller=controller, identifiers=[(kind, token)], purpose=purpose,
             channel=channel, at=at, dnc=ledger.snapshots,

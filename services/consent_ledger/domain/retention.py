@@ -105,7 +105,7 @@ def plan(
     filed = [one for file in files for one in file if one.place in forgotten]
     parts = _with(facts, over, {"consent-confirmed"}) | {one.place for one in steps}
     return Plan(
-        payloads=_harmless(register, facts, parts - forgotten, controller, now) | forgotten,
+        payloads=parts | forgotten,
         facts=forgotten,
         purposes=tuple(name for one in over if one.type == _CONSENT for name in one.purposes or ()),
         kept=sum(one.type == _CONSENT and one.place not in forgotten for one in over),
@@ -121,16 +121,6 @@ def left(facts: Sequence[Fact], plan: Plan) -> list[Fact]:
 
 def _without(facts: Sequence[Fact], parts: Collection[Place], gone: Collection[Place] = ()) -> list[Fact]:
     return [without_personal(one) if one.place in parts else one for one in facts if one.place not in gone]
-
-
-def _harmless(
-    register: Register, facts: Sequence[Fact], parts: frozenset[Place], controller: str, now: int
-) -> frozenset[Place]:
-    """Leave out the personal parts of facts without which a no would become a yes."""
-    after = _without(facts, parts)
-    if after == [*facts] or still_suppressed(register, facts, after, controller, now):
-        return parts
-    return parts - {one.place for one in facts if without_personal(one) != one}
 
 
 def _steps(register: Register, facts: Sequence[Fact], answered: Answered, controller: str, now: int) -> list[Fact]:
