@@ -27,17 +27,15 @@ SERVERS = os.environ.get("CONSENT_TEST_SERVERS", "local")
 if SERVERS not in ("local", "external", "containers"):
     pytest.exit(f"CONSENT_TEST_SERVERS is local, external or containers, not {SERVERS}", returncode=4)
 EXTERNAL = SERVERS == "external"
-# Two suites with their servers keep about so many busy.
-_PROCESSORS_MIN = 4
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run the whole suite in two processes, each with servers of its own, where four processors or more are there.
+    """Run the whole suite in two processes, each with servers of its own, where there is more than one processor.
 
     What is named on the command line, and all that shares external servers, runs in one.
     """
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    return 2 if whole and not EXTERNAL and (os.cpu_count() or 1) >= _PROCESSORS_MIN else 0
+    return 2 if whole and not EXTERNAL and (os.cpu_count() or 1) > 1 else 0
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ REGISTER = {
 """More of the first shop: a purpose without consent, one whose consent lasts a week; and offers of the second."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def installed(
     kafka: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installation]:
@@ -63,7 +63,7 @@ async def installed(
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def api(installed: Installation) -> AsyncIterator[Api]:
     """The API of that installation."""
     async with served(installed, barrier_ms=5000) as api:

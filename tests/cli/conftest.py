@@ -7,7 +7,7 @@ import pytest
 from cli.installed import Up, started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """An installation that all tests of commands share, so each brings people and controllers of its own."""
     with started(tmp_path_factory.mktemp("up") / "data", "--demo-registers") as running:

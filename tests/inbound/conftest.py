@@ -18,7 +18,7 @@ from running import Installation, installation, serving
 MAILBOXES = {"bounce@lists.example": ["garage-be"]}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def imap() -> Iterator[Dovecot]:
     """The server."""
     if dovecot.PROGRAM is None:
@@ -27,7 +27,7 @@ def imap() -> Iterator[Dovecot]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def ledger(
     kafka: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installation]:
@@ -40,7 +40,7 @@ async def ledger(
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def key(ledger: Installation) -> TokenKey:
     """The key of the first shop's links."""
     connection = await connect(ledger.settings.dsn, "consent_operator")
