@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from timeit import Timer
 from types import SimpleNamespace
 from typing import Any, Final
+from unittest.mock import Mock
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -28,6 +29,7 @@ from consent_ledger.domain.leaf import micros
 from consent_ledger.domain.register import Register
 from consent_ledger.domain.strictjson import read
 from consent_ledger.recorder.prepare import Preparer, _Person
+from consent_ledger.runtime.keys import KeyFile
 from consent_ledger.store.ledger import Draft
 
 _KEY: Final = bytes(range(32))
@@ -49,14 +51,17 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     microseconds: float
 
 
+def steps() -> "Iterator[Step]":
+    """Give everything that is measured: what it is, in which case, and a call that does it once."""
+    for some in (_recorder(), _viewer(), _relay(), _wide()):
+        yield from some
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.core", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print data instead of a table")
-    costs = [
-        Cost(step=step, case=case, microseconds=_cost(call))
-        for step, case, call in (*_recorder(), *_viewer(), *_relay(), *_wide())
-    ]
+    costs = [Cost(step=step, case=case, microseconds=_cost(call)) for step, case, call in steps()]
     if parser.parse_args().json:
         sys.stdout.buffer.write(msgspec.json.encode(costs) + b"\n")
     else:
@@ -116,6 +121,7 @@ class _Primed(Preparer):
     """A preparer with register and keys at hand."""
 
     def __init__(self, document: Mapping[str, Any], register: Register) -> None:
+        super().__init__(Mock(spec=KeyFile), production=False)
         self._document, self._register = dict(document), register
         self._controllers = dict.fromkeys(register.controllers, _KEY)
         self._service = {"digest": _KEY, "quarantine": _KEY}
