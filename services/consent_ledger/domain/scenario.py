@@ -117,7 +117,8 @@ def _admitted(events: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]
     A permission for an identifier that has no proper form is refused.
     """
     contents: dict[str, list[bytes]] = {}
-    for event in events:
+    # A file may list events in another order; of a repeated one the first recording counts.
+    for event in sorted(events, key=lambda one: durations.instant(one["recorded_at"])):
         if KINDS.get(event["type"]) == "P" and _has_raw(event):
             continue
         content = msgspec.json.encode({**event, "recorded_at": None}, order="sorted")
