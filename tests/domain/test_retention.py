@@ -356,8 +356,9 @@ def test_a_file_that_something_else_is_found_by_stays_whole(other: Event) -> Non
 
     found = retention.plan(REGISTER, facts, "shop", calendar("BE"), at, LOADED, file_of(["e1", "e2"]))
 
-    assert found.facts.isdisjoint({(0, 1), (0, 2)})
-    assert found.payloads >= {(0, 1), (0, 2)}
+    file = {one.place for one in facts if one.event_id in (b"e1", b"e2")}
+    assert found.facts.isdisjoint(file)
+    assert found.payloads >= file
 
 
 def test_of_a_file_by_which_somebody_refuses_only_what_is_personal_goes() -> None:
@@ -403,7 +404,8 @@ def test_a_file_of_whoever_is_under_a_hold_stays() -> None:
     other = gave("2026-01-01", "month", subject=[PHONE])
 
     assert plan(USED, RECEIVED, ANSWERED, hold, answered=["e1", "e2"]) == retention.NOTHING
-    assert plan(USED, RECEIVED, ANSWERED, hold, other, answered=["e1", "e2"]).facts == {(0, 4)}
+    # Recorded as the second.
+    assert plan(USED, RECEIVED, ANSWERED, hold, other, answered=["e1", "e2"]).facts == {(0, 1)}
     assert plan(USED, RECEIVED, ANSWERED, hold, lifted, answered=["e1", "e2"]).files == {(0, 1), (0, 2)}
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consent_ledger.domain import register
+from consent_ledger.domain import durations, register
 from consent_ledger.domain.facts import Fact, fact
 from consent_ledger.domain.voiding import obstacle
 from domain import histories
@@ -63,10 +63,11 @@ def test_a_voiding_has_effect_or_a_reason_why_not(target: Fact, void: Fact, why:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories.histories(), st.sampled_from(PEOPLE), st.sampled_from(["desk", "web:north"]))
 def test_a_look_changes_no_answer(events: list[Event], who: tuple[str, str], source: str) -> None:
+    last = max([END.isoformat(), *(one["recorded_at"] for one in events)], key=durations.instant)
     look = {
         "type": "subject-viewed", "source": source, "controllers": ["north", "south"],
         "subject": [{"type": who[0], "value": who[1]}], "entered_by": "a", "reason": "why", "shown": 1, "digest": "d",
-        "occurred_at": END.isoformat(), "recorded_at": END.isoformat(),
+        "occurred_at": END.isoformat(), "recorded_at": last,
     }  # fmt: skip
 
     after = histories.answers(numbered([*events, look]), END.isoformat())

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from random import Random
 from typing import Any
 
@@ -60,7 +61,7 @@ class Trial:
         self.register = register
         self.life = life
         self.events = life.history(most)
-        self.ledger = Ledger(register, self.events)
+        self.ledger = Ledger(register, as_filed(chance, self.events))
         self.known = known(document, self.events, END_OF_TIME)
         self.answers: Counter[str] = Counter()
 
@@ -181,6 +182,13 @@ class Trial:
             if said(decision) != self.by_oracle(question, known(self.document, fewer, as_of)):
                 events = fewer
         return events
+
+
+def as_filed(chance: Random, events: Sequence[Object]) -> list[Object]:
+    """Give events in an order in which a file may hold them: any, but for those of one instant of recording."""
+    together = [list(some) for _, some in groupby(events, key=lambda one: instant(one["recorded_at"]))]
+    chance.shuffle(together)
+    return [one for some in together for one in some]
 
 
 def trial(chance: Random, seed: int | None = None, most: int = 9) -> list[Trial]:

@@ -24,7 +24,8 @@ withdrawals kept from the controllers of the same consent; a consent following a
 the erasure taken; contact at the very expiry reviving; a question at the very expiry not seen; a listing dated by its
 last snapshot; a snapshot fresh at its very age; a bounce reaching all channels; a pending opt-in ending at P7D and
 not after; no `due` at the end of a consent; wide refusals not asked anew for a record;
-the question after silence without the do-not-call lists, or without the marketing, of what it asks for.
+the question after silence without the do-not-call lists, or without the marketing, of what it asks for; events
+admitted in the order of a file instead of that of their recording.
 """
 
 import os

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consent_ledger.domain import durations, remedies
+from consent_ledger.domain import durations, remedies, rules_consent
 from consent_ledger.domain.case import SUBJECT, Case
 from consent_ledger.domain.decision import ADDRESS_OF, CallRegisters, Decision, conclude, decide, judge
 from consent_ledger.domain.durations import moment, rfc3339
@@ -250,15 +250,17 @@ class _Explained:
         voided = [one for one in self._known if one.place not in seen and one.time <= case.now]
         yield from self._entries(voided, lambda _: ("voided",))
         said = {fact.place for causes in case.against.values() for fact in causes}
+        candidates = rules_consent.candidates(case) if case.is_consent else []
         flaws = {
             consent.place: RULES[flaw].text
-            for consent, flaw in case.candidates if flaw is not None and consent.place not in said
+            for consent, flaw in candidates if flaw is not None and consent.place not in said
         }  # fmt: skip
-        flawed = [consent for consent, _ in case.candidates if consent.place in flaws]
+        flawed = [consent for consent, _ in candidates if consent.place in flaws]
         yield from self._entries(flawed, lambda fact: (flaws[fact.place],))
         refusals = [fact for causes in case.against.values() for fact in causes if fact.type in REFUSALS]
         if refusals:
-            yield from self._entries(case.counting, lambda consent: _in_vain(consent, refusals))
+            counting = [consent for consent, flaw in candidates if flaw is None]
+            yield from self._entries(counting, lambda consent: _in_vain(consent, refusals))
 
 
 def _in_vain(consent: Fact, refusals: Sequence[Fact]) -> Iterator[str]:

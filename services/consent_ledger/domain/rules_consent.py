@@ -21,15 +21,30 @@ MECHANISMS: Final = frozenset(
 
 
 def weigh(case: Case) -> None:
-    """Find the consents to this purpose, channel and address, and which of them count."""
+    """Find the consents to this purpose, channel and address, and which of them count.
+
+    Left out is one behind which a later one of the same source stands that counts: that ends no sooner, and undoes
+    every refusal that the earlier one does. Somebody may have consented a thousand times.
+    """
     if not case.is_consent:
         return
-    for consent in case.standing.consents:
-        if case.is_named_in(consent):
-            flaw = _flaw(case, consent)
-            case.candidates.append((consent, flaw))
-            if flaw is None:
-                case.counting.append(consent)
+    named = [consent for consent in case.standing.consents if case.is_named_in(consent)]
+    behind = set[tuple[str, bool, bool]]()
+    for consent in sorted(named, key=lambda one: one.time, reverse=True) if len(named) > 1 else named:
+        own, here = consent.origin == SUBJECT, consent.event_id in case.standing.consents_at_address
+        if (consent.source, own, here) in behind:
+            continue
+        flaw = _flaw(case, consent)
+        case.candidates.append((consent, flaw))
+        if flaw is None:
+            case.counting.append(consent)
+            behind |= {(consent.source, as_own, at_it) for as_own in {own, False} for at_it in {here, False}}
+
+
+def candidates(case: Case) -> list[tuple[Fact, str | None]]:
+    """Give every consent to this purpose, channel and address, in the order of the ledger, with what it lacks."""
+    aside = Case(case.standing, case.purpose, case.channel, case.now)
+    return [(consent, _flaw(aside, consent)) for consent in case.standing.consents if case.is_named_in(consent)]
 
 
 def require(case: Case) -> None:
