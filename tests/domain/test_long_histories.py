@@ -1,6 +1,7 @@
 """Somebody who consents and withdraws hundreds of times costs as many looks, not the square of them.
 
-Seen to fail: every earlier consent judged again at each instant at which one of them ends.
+Seen to fail: every earlier consent judged again at each instant at which one of them ends; every waiver asked
+anew by each objection.
 """
 
 from typing import Any
@@ -84,3 +85,31 @@ def test_another_s_consent_that_is_later_does_not_stand_for_the_person_s_own() -
 
     assert (found.allow, found.reason) == (True, "CONSENT")
     assert found.valid_until == durations.instant("2027-01-01T00:01:00Z")
+
+
+def test_each_waiver_is_looked_at_once_for_a_purpose_and_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it names another purpose than the one in question."""
+    subject_and_more = {"purposes": ["other"], "origin": "data-subject"}
+    events = [
+        said("objection-withdrawn", minute, **subject_and_more)
+        if minute % 2
+        else said("objection-raised", minute, kind="direct-marketing", purposes=["news", "other"])
+        for minute in range(TIMES)
+    ]
+    looks: list[Fact] = []
+    is_named_in = Case.is_named_in
+
+    def counted(case: Case, permission: Fact) -> bool:
+        looks.append(permission)
+        return is_named_in(case, permission)
+
+    monkeypatch.setattr(Case, "is_named_in", counted)
+    facts = Ledger(REGISTER, numbered(events)).facts("shop")
+
+    found = decide_address(
+        REGISTER, facts, controller="shop", type="email", token=b"email|an@example.be",
+        at=durations.instant("2026-02-01T00:00:00Z"),
+    )["news", "email"]  # fmt: skip
+
+    assert found.reason == "OBJECTION_DM"
+    assert len(looks) <= TIMES

@@ -20,7 +20,7 @@ class Case:
     """
 
     __slots__ = (
-        "against", "candidates", "channel", "compelling", "counting", "next", "now", "purpose", "rests_on",
+        "_waivers", "against", "candidates", "channel", "compelling", "counting", "next", "now", "purpose", "rests_on",
         "silent_since", "standing", "terms",
     )  # fmt: skip
 
@@ -37,6 +37,7 @@ class Case:
         self.next: int | None = None
         self.compelling = False
         self.silent_since: int | None = None
+        self._waivers: list[Fact] | None = None
 
     @property
     def is_consent(self) -> bool:
@@ -95,11 +96,11 @@ class Case:
 
     def is_waived(self, refusal: Fact) -> bool:
         """Tell whether the subject took the refusal back for exactly this purpose, channel and address."""
-        return any(
-            self.is_named_in(waiver) and certainly_later(waiver, refusal.time, refusal.source)
-            for waiver in self.standing.waivers
-        )
+        if self._waivers is None:
+            # The newest first: it undoes most.
+            self._waivers = [waiver for waiver in reversed(self.standing.waivers) if self.is_named_in(waiver)]
+        return any(certainly_later(waiver, refusal.time, refusal.source) for waiver in self._waivers)
 
     def is_sold_anew(self, refusal: Fact) -> bool:
         """Tell whether a relationship with this address started later than a refusal."""
-        return any(certainly_later(sale, refusal.time, refusal.source) for sale in self.standing.sales)
+        return any(certainly_later(sale, refusal.time, refusal.source) for sale in reversed(self.standing.sales))
