@@ -3,7 +3,8 @@
 Seen to fail: a malformed refusal left out, or dated by what it says; what is no event taken as it stands; a consent
 under a used id counted, a refusal not; a scenario that cannot be evaluated ending the command, or passed over; a fault
 of a kind nobody foresaw ending it; values repeated in errors; the recording time of the scenario, or of the question,
-ignored; reasons, days not compared; no end taken for a fault; pauses dropped.
+ignored; reasons, days not compared; no end taken for a fault; pauses dropped; a consent of before the calendar without
+end; a name that cannot be written ending the command; evidence without a period of its own taken for a fault.
 """
 
 import copy
@@ -237,6 +238,39 @@ def test_a_wrong_day_is_a_difference_and_a_case_that_is_none_an_error(tmp_path: 
     assert "case D0: missing: 'received'" in broken.err
     assert SECRET not in broken.err
     assert lines(running) == [{"case": "V0", "answer": None}]
+
+
+def test_evidence_is_kept_for_three_years_where_nobody_says_otherwise(tmp_path: Path) -> None:
+    """Specification 7.4, 9.12."""
+    silent = [{"id": "V0", "reliance_ended": "2026-03-01"}, {"reliance_ended": "2028-02-29", "retention": None}]
+
+    answer = evaluate(tmp_path, {"evidence_cases": silent})
+
+    assert lines(answer) == [{"case": "V0", "answer": "2029-03-01"}, {"case": "1", "answer": "2031-02-28"}], answer.err
+
+
+def test_a_name_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    half = "\ud800"
+    question = GIVEN["expectations"][0] | {"reason": half}
+    case = FILE["deadline_cases"][0]
+    document = {
+        "scenarios": [changed(GIVEN, id=half, expectations=[question])],
+        "deadline_cases": [case | {"id": half}, case],
+    }
+
+    answer = evaluate(tmp_path, document)
+
+    assert answer.status == 1, answer.err
+    assert [one.get("reason") or one["answer"] for one in lines(answer)] == ["CONSENT", case["due"], case["due"]]
+    assert consent("evaluate", str(tmp_path / "scenarios.json")).status == 1
+
+
+def test_a_consent_that_a_zone_puts_before_the_calendar_ends_like_any_other(tmp_path: Path) -> None:
+    given = [event | {"occurred_at": "0001-01-01T00:00:00+05:00"} for event in GIVEN["events"]]
+
+    answer = evaluate(tmp_path, changed(GIVEN, register=with_terms(consent_ttl="P1Y"), events=given))
+
+    assert {one["reason"] for one in lines(answer)} == {"CONSENT_EXPIRED"}
 
 
 junk = st.recursive(

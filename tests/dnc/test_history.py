@@ -2,7 +2,8 @@
 
 Seen to fail:
 - steps known before they were recorded;
-- the step onward from a late snapshot counted from the next one alone.
+- the step onward from a late snapshot counted from the next one alone;
+- of snapshots of one date by several sources, the clock of one taken for that of the listing.
 """
 
 import uuid
@@ -28,20 +29,23 @@ def day(number: float) -> datetime:
 
 registered = st.none() | st.integers(0, 9).map(day)
 snapshots = st.lists(
-    st.tuples(st.integers(0, 6), st.dictionaries(st.sampled_from(NUMBERS), registered)), min_size=1, max_size=6
-)
+    st.tuples(
+        st.integers(0, 6), st.dictionaries(st.sampled_from(NUMBERS), registered), st.sampled_from(["feed", "desk"])
+    ),
+    min_size=1, max_size=6,
+)  # fmt: skip
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=snapshots)
 async def test_the_tables_say_what_all_snapshots_say(
-    database: str, said: list[tuple[int, dict[bytes, datetime | None]]]
+    database: str, said: list[tuple[int, dict[bytes, datetime | None], str]]
 ) -> None:
     register = uuid.uuid4().hex
     connection = await connect(database, "consent_viewer")
     try:
-        for order, (drawn_up, numbers) in enumerate(said):
-            await take(connection, register, day(drawn_up), day(10 + order), numbers)
+        for order, (drawn_up, numbers, source) in enumerate(said):
+            await take(connection, register, day(drawn_up), day(10 + order), numbers, source)
         steps = (await dnc.steps(connection, [register]))[register, register]
         changes = await dnc.changes(connection, [token(register, one) for one in NUMBERS])
     finally:
@@ -57,13 +61,18 @@ async def test_the_tables_say_what_all_snapshots_say(
 
 
 async def take(
-    connection: Connection, register: str, drawn_up: datetime, recorded: datetime, numbers: dict[bytes, Any]
+    connection: Connection,
+    register: str,
+    drawn_up: datetime,
+    recorded: datetime,
+    numbers: dict[bytes, Any],
+    source: str,
 ) -> None:
     """Load a snapshot and make it count, as the viewer does."""
     id_ = uuid.uuid4()
     known = (await dnc.steps(connection, [register])).get((register, register), ())
     await dnc.add_snapshot(
-        connection, id_, register=register, source="feed", snapshot_at=drawn_up, numbers=len(numbers), digest=""
+        connection, id_, register=register, source=source, snapshot_at=drawn_up, numbers=len(numbers), digest=""
     )
     await dnc.load(connection, id_, register, ((token(register, one), date) for one, date in numbers.items()))
     await dnc.add_steps(connection, id_, register, register, drawn_up, known)
@@ -71,9 +80,9 @@ async def take(
     await dnc.activate(connection, id_, snapshot_at=drawn_up, recorded_at=recorded, place=(1, 0))
 
 
-def as_told(register: str, order: int, drawn_up: int, numbers: dict[bytes, datetime | None]) -> Snapshot:
+def as_told(register: str, order: int, drawn_up: int, numbers: dict[bytes, datetime | None], source: str) -> Snapshot:
     listed = {token(register, one): None if date is None else instant(date) for one, date in numbers.items()}
-    return Snapshot(instant(day(drawn_up)), instant(day(10 + order)), "feed", listed)
+    return Snapshot(instant(day(drawn_up)), instant(day(10 + order)), source, listed)
 
 
 def token(register: str, one: bytes) -> bytes:

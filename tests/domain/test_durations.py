@@ -1,16 +1,17 @@
 """What is done with instants in a quick way is what the libraries do in theirs.
 
 Seen to fail: the quick way of writing taken for whole milliseconds; months counted from one; a day that the month does
-not have; a year behind the calendar.
+not have; a year behind the calendar; an instant left before the calendar, where no time runs out.
 """
 
 from datetime import UTC, datetime
 
+import pytest
 from dateutil.relativedelta import relativedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_ledger.domain.durations import NEVER, after, instant, rfc3339
+from consent_ledger.domain.durations import NEVER, after, instant, moment, rfc3339
 
 WHOLE = st.sampled_from([0, 1000, 999_000])
 
@@ -44,3 +45,14 @@ def test_months_are_added_by_the_calendar(start: datetime, months: int, days: in
         expected = NEVER
 
     assert after(instant(start), duration) == min(expected, NEVER)
+
+
+@pytest.mark.parametrize(
+    ("said", "nearest"),
+    [
+        ("0001-01-01T00:00:00+05:00", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59-05:00", "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_an_instant_that_only_a_zone_puts_beyond_the_calendar_is_its_nearest(said: str, nearest: str) -> None:
+    assert moment(instant(said)) == datetime.fromisoformat(nearest)

@@ -2,7 +2,7 @@
 
 Seen to fail: vague aims, special categories and unknown fields let through; a load dropping what it does not name; the
 basis changed by a load; sources, neighbours and the questions about a changed purpose left out of what changed; a
-controller joint with itself; a group objection without a group.
+controller joint with itself; a group objection without a group; days beyond counting ending the check.
 """
 
 import json
@@ -86,6 +86,7 @@ def test_special_categories_are_refused(flag: dict[str, Any]) -> None:
         ({"dnc": ["fr-bloctel"]}, "dnc: fr-bloctel is not registered"),
         ({"dnc": "be-dncm"}, "dnc must be a list"),
         ({"consent_ttl": "30 days"}, "consent_ttl must be a duration"),
+        ({"consent_ttl": "P99999999999D"}, "consent_ttl must be a duration"),
         ({"inactivity_ttl": "P-1D"}, "inactivity_ttl must be a duration"),
         ({"min_age": "16"}, "min_age must be a whole number"),
         ({"age_gate": "signals"}, "age_gate is"),

@@ -5,7 +5,7 @@ Decided here, where the text is silent:
   consent beats a listing: certainly later (6.2).
 - Of what happened at one instant, contacts come before a relationship, and its end comes last.
 - Two snapshots of one instant stand together: what either lists is listed. A listing registered after its snapshot
-  counts from the snapshot, as every refusal dated ahead.
+  counts from the snapshot, as every refusal dated ahead. If they are of several sources, none of these has its clock.
 - An address replaced by itself is neither replaced nor brought back.
 - A question asked again is one that names the underlying purpose or the re-permission purpose itself.
 - A consent that retires no longer the address must be fresh: only the subject's own act undoes (6.7).
@@ -165,7 +165,7 @@ def _one_register(case: Case, name: str) -> set[str]:
         if not listing:
             break
         run.extend(listing)
-    if run and not _consented_since(case, run, latest):
+    if run and not _consented_since(case, run, latest, {one.source for one in by_instant[latest]}):
         reasons.add("DNC_LISTED")
     return reasons
 
@@ -176,7 +176,7 @@ def _numbers(case: Case, snapshot: Entry) -> list[dict[str, str]]:
     ]
 
 
-def _consented_since(case: Case, run: list[Entry], latest: datetime) -> bool:
+def _consented_since(case: Case, run: list[Entry], latest: datetime, sources: set[str]) -> bool:
     """A fresh consent for this very purpose, certainly later than the listing."""
     newest = [one for one in run if one.t == latest]
     registered = [
@@ -186,8 +186,8 @@ def _consented_since(case: Case, run: list[Entry], latest: datetime) -> bool:
         if number.get("registered_at")
     ]
     fresh = [one for one in counting(case) if one.body.get("origin") == "data-subject"]
-    source, listed_from = newest[-1].source, min(max(registered), latest) if registered else run[-1].t
-    return any(one.t - listed_from > (DOUBT if one.source != source else timedelta()) for one in fresh)
+    listed_from = min(max(registered), latest) if registered else run[-1].t
+    return any(one.t - listed_from > (DOUBT if sources != {one.source} else timedelta()) for one in fresh)
 
 
 def address_reasons(case: Case) -> set[str]:

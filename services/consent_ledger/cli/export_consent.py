@@ -44,13 +44,13 @@ async def _consent(data: Path, who: Wanted, patience: float) -> ConsentRecord:
 async def record(ledger: Ledger, shown: dict[str, Any], event_id: str, patience: float) -> ConsentRecord:
     """Make the record of a consent of a person who was shown; the command ends where there is none."""
     try:
-        entries = consent_record.relevant(shown, event_id)
+        consent = consent_record.given(shown, event_id)
     except LookupError as error:
         fail(str(error), NO)
-    register = await exporting.register_of(ledger.connection, entries[0]["register_version"])
+    register = await exporting.register_of(ledger.connection, consent["register_version"])
     kept = await texts.registered(ledger.connection)
-    text, _ = consent_record.text_of(kept, shown["controller"], entries[0])
-    proving = [*entries, *([_entry(text)] if text is not None else ())]
+    text, _ = consent_record.text_of(kept, shown["controller"], consent)
+    proving = [*consent_record.relevant(shown, consent, register), *([_entry(text)] if text is not None else ())]
     log = await exporting.proved(ledger, proving, patience)
     return consent_record.record(shown, event_id, register, kept, log, exporting.now())
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from consent_ledger.domain.durations import NEVER
 from consent_ledger.domain.facts import Token
-from consent_ledger.domain.standing import Listing
+from consent_ledger.domain.standing import Listing, publisher
 
 
 class Step(NamedTuple):
@@ -51,9 +51,9 @@ class CallHistory:
         if not known:
             return Listing(None, None, "")
         changes = self._changes.get(token)
-        latest = known[-1]
+        latest = known[-1].snapshot_at
         listed_from = _listed_from(known, changes) if changes else None
-        return Listing(latest.snapshot_at, listed_from, latest.source)
+        return Listing(latest, listed_from, publisher(step.source for step in known if step.snapshot_at == latest))
 
 
 def _listed_from(known: Sequence[Step], changes: Mapping[int, Change]) -> int | None:

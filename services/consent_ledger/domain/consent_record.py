@@ -14,7 +14,8 @@ from consent_ledger.domain import access, durations
 from consent_ledger.domain.access import Place
 from consent_ledger.domain.catalogue import KINDS, VIEWED
 from consent_ledger.domain.leaf import SALT_BYTES
-from consent_ledger.domain.register import Register
+from consent_ledger.domain.reach import addressed, covers, scope
+from consent_ledger.domain.register import REFUSALS, Register
 from consent_ledger.domain.texts import Text, shown
 
 FORMAT: Final = "urn:consent-ledger:export:consent:1"
@@ -162,7 +163,7 @@ def record(
 
     `register`: that under which it was recorded. Raises LookupError when no consent has this id.
     """
-    entries = relevant(shown_, event_id)
+    entries = relevant(shown_, given(shown_, event_id), register)
     consent, said = entries[0], entries[0]["said"]
     controller = shown_["controller"]
     return ConsentRecord(
@@ -193,32 +194,56 @@ def _principal(consent: Mapping[str, Any]) -> list[Principal]:
     return [Principal(type=one["type"], value=None, hash=one.get("hash")) for one in consent["identifiers"]]
 
 
-def relevant(shown_: Mapping[str, Any], event_id: str) -> list[Mapping[str, Any]]:
-    """Give the entry of a consent and those that matter to it, in the order of recording: the consent first.
-
-    These are its confirmations and voidings, and whatever the person did afterwards that is not about other purposes
-    only. Raises LookupError when no consent has this id.
-    """
+def given(shown_: Mapping[str, Any], event_id: str) -> Mapping[str, Any]:
+    """Find the entry of a consent. Raises LookupError when no consent has this id."""
     entries: Sequence[Mapping[str, Any]] = shown_["entries"]
     consent = next((one for one in entries if one["event_id"] == event_id and one["type"] == _GIVEN), None)
     if consent is None:
         raise LookupError("no consent has this id")
+    return consent
+
+
+def relevant(shown_: Mapping[str, Any], consent: Mapping[str, Any], register: Register) -> list[Mapping[str, Any]]:
+    """Give the entry of a consent and those that matter to it, in the order of recording: the consent first.
+
+    These are its confirmations and voidings, and whatever the person did afterwards that is not about other purposes
+    only; `register`: that under which the consent was recorded.
+    """
     purposes = frozenset(_list(consent["said"].get("purposes")) or ())
-    return [consent, *(one for one in entries if one is not consent and _matters(one, consent, purposes))]
+    return [
+        consent,
+        *(
+            one for one in shown_["entries"]
+            if one is not consent and _matters(one, consent)
+            and _is_about(one, register, shown_["controller"], purposes)
+        ),
+    ]  # fmt: skip
 
 
-def _matters(one: Mapping[str, Any], consent: Mapping[str, Any], purposes: frozenset[str]) -> bool:
+def _matters(one: Mapping[str, Any], consent: Mapping[str, Any]) -> bool:
     said = one["said"]
     if one["type"] == VIEWED:
         return False
     if one["type"] in (_CONFIRMED, _VOIDED):
         return consent["event_id"] in (said.get("consent_id"), said.get("voids"))
-    if _at(one["recorded_at"]) < _at(consent["recorded_at"]) or (
-        KINDS.get(one["type"]) != "R" and one["type"] not in _STATES
-    ):
-        return False
+    return _at(one["recorded_at"]) >= _at(consent["recorded_at"]) and (
+        KINDS.get(one["type"]) == "R" or one["type"] in _STATES
+    )
+
+
+def _is_about(one: Mapping[str, Any], register: Register, controller: str, purposes: frozenset[str]) -> bool:
+    """Tell whether an entry is about some of the purposes; a refusal may reach others than it names."""
+    said = one["said"]
     named = _list(said.get("purposes"))
-    return named is None or bool(purposes.intersection(named))
+    if named is None or purposes.intersection(named):
+        return True
+    if one["type"] not in REFUSALS:
+        return False
+    whom = tuple(_list(said.get("controllers")) or ()) or None
+    speaks_to = addressed(register, one["type"], one["source"], whom, _text(said.get("controller_scope"))).controllers
+    reached = scope(register, speaks_to, tuple(named))
+    known = (register.purposes.get((controller, name)) for name in purposes)
+    return reached.names is None or any(purpose is not None and covers(reached, purpose) for purpose in known)
 
 
 def _processing(

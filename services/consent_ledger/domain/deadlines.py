@@ -11,7 +11,7 @@ from consent_ledger.domain import durations
 NOTICE_DAYS: Final = 7
 """Within how many days a recipient is told (Art. 19 says without delay)."""
 _SATURDAY: Final = 5
-_GERMAN_CALLS_YEARS: Final = 5
+_GERMAN_CALLS: Final = "P5Y"
 
 
 def art12_due(
@@ -46,8 +46,16 @@ def evidence_until(
     Consent of German consumers to calls is kept five years from its grant and each use, if that is later (UWG 7a(2)).
     Raises `DurationError`.
     """
-    span = durations.parse(retention)
-    days = [reliance_ended + relativedelta(months=span.months) + timedelta(microseconds=span.microseconds)]
+    days = [_later(reliance_ended, retention)]
     if german_calls:
-        days += [day + relativedelta(years=_GERMAN_CALLS_YEARS) for day in (given, last_used) if day is not None]
+        days += [_later(day, _GERMAN_CALLS) for day in (given, last_used) if day is not None]
     return max(days)
+
+
+def _later(day: date, duration: str) -> date:
+    """Add a duration by the calendar; behind its end is its last day."""
+    span = durations.parse(duration)
+    try:
+        return day + relativedelta(months=span.months) + timedelta(microseconds=span.microseconds)
+    except (OverflowError, ValueError):
+        return date.max

@@ -18,6 +18,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _encode: Final = msgspec.json.Encoder().encode
 _SHORTEST_MONTH: Final = 28
+_FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 NEVER: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 """The last instant of the calendar: what expires later does not expire."""
 
@@ -34,13 +35,16 @@ class Duration(msgspec.Struct, frozen=True):
 
 
 def instant(value: datetime | int | str) -> int:
-    """Give an instant in microseconds since 1970. Raises ValueError for text without a zone or that is no instant."""
+    """Give an instant in microseconds since 1970; beyond the calendar, which zones may reach, its nearest one.
+
+    Raises ValueError for text without a zone or that is no instant.
+    """
     if isinstance(value, int):
         return value
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     if moment.tzinfo is None:
         raise ValueError("an instant needs a zone")
-    return (moment - _EPOCH) // _MICROSECOND
+    return min(max((moment - _EPOCH) // _MICROSECOND, _FIRST), NEVER)
 
 
 def moment(microseconds: int) -> datetime:
@@ -62,7 +66,7 @@ def parse(text: str) -> Duration:
     """Read an ISO 8601 duration. Raises `DurationError`."""
     try:
         found = isodate.parse_duration(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise DurationError("not an ISO 8601 duration") from None
     rest = found if isinstance(found, timedelta) else found.tdelta
     months = 0 if isinstance(found, timedelta) else found.years * 12 + found.months

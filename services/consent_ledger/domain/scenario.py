@@ -14,7 +14,7 @@ from consent_ledger.domain.facts import Fact, Identifier, Token, fact
 from consent_ledger.domain.identifiers import normalise_or_raw
 from consent_ledger.domain.reach import reach
 from consent_ledger.domain.register import RESTRICTIVE, Register
-from consent_ledger.domain.standing import Listing
+from consent_ledger.domain.standing import Listing, publisher
 
 _SNAPSHOT: Final = "preference-register-imported"
 
@@ -59,11 +59,11 @@ class Snapshots:
             if not any(token in one.numbers for one in together):
                 break
             listed_from = time
-        naming = [one for one in known if one.time == latest and token in one.numbers]
-        registered = [found for one in naming if (found := one.numbers[token]) is not None]
+        newest = [one for one in known if one.time == latest]
+        registered = [found for one in newest if (found := one.numbers.get(token)) is not None]
         if registered:
             listed_from = min(max(registered), latest)
-        return Listing(latest, listed_from, (naming or known)[-1].source)
+        return Listing(latest, listed_from, publisher(one.source for one in newest))
 
 
 class Ledger:
@@ -161,9 +161,19 @@ def _snapshots(events: Iterable[Mapping[str, Any]]) -> dict[str, Snapshots]:
     for event in events:
         recorded = durations.instant(event["recorded_at"])
         time = min(durations.instant(event.get("occurred_at") or event["recorded_at"]), recorded)
-        numbers = {_token({"type": "phone", **one}): _registered(one) for one in event.get("numbers") or ()}
-        found.setdefault(event["register"], []).append(Snapshot(time, recorded, event["source"], numbers))
+        snapshot = Snapshot(time, recorded, event["source"], _numbers(event.get("numbers") or ()))
+        found.setdefault(event["register"], []).append(snapshot)
     return {name: Snapshots(snapshots) for name, snapshots in found.items()}
+
+
+def _numbers(listed: Iterable[Mapping[str, Any]]) -> dict[Token, int | None]:
+    """Read the numbers of a snapshot; of one that is listed twice the later registration counts."""
+    numbers: dict[Token, int | None] = {}
+    for one in listed:
+        token, registered = _token({"type": "phone", **one}), _registered(one)
+        known = numbers.get(token)
+        numbers[token] = known if registered is None else max(registered, registered if known is None else known)
+    return numbers
 
 
 def _registered(number: Mapping[str, Any]) -> int | None:

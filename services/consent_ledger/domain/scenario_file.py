@@ -11,6 +11,7 @@ from consent_ledger.domain import durations, register_checks
 from consent_ledger.domain import register as registers
 from consent_ledger.domain.deadlines import art12_due, evidence_until
 from consent_ledger.domain.errors import ConsentError
+from consent_ledger.domain.reliance import DEFAULT
 from consent_ledger.domain.scenario import Ledger
 from consent_ledger.domain.screening import ScenarioError, screen
 
@@ -125,7 +126,8 @@ def _answered(
             error = f"expectation {index}: {_told(fault)}"
     return Answered(
         scenario=scenario, index=index, allow=allow, reason=reason, error=error,
-        expected_allow=_of_type(said.get("allow"), bool), expected_reason=_of_type(said.get("reason"), str),
+        expected_allow=expected if isinstance(expected := said.get("allow"), bool) else None,
+        expected_reason=_text(said.get("reason")),
     )  # fmt: skip
 
 
@@ -172,7 +174,7 @@ def evidence(case: object, place: int) -> Case:
 
 def _case(case: object, place: int, expected: str, rule: Callable[[Mapping[str, Any]], date | None]) -> Case:
     said = case if isinstance(case, Mapping) else {}
-    name, wanted = _name(said, str(place)), _of_type(said.get(expected), str)
+    name, wanted = _name(said, str(place)), _text(said.get(expected))
     try:
         day = rule(said)
     except _FAULTS as fault:
@@ -194,16 +196,21 @@ def _until(said: Mapping[str, Any]) -> date | None:
         return None
     days = {name: date.fromisoformat(said[name]) if said.get(name) else None for name in ("given", "last_used")}
     return evidence_until(
-        date.fromisoformat(said["reliance_ended"]), said["retention"], german_calls=said.get("phone_de") is True, **days
+        date.fromisoformat(said["reliance_ended"]),
+        said.get("retention") or DEFAULT,
+        german_calls=said.get("phone_de") is True,
+        **days,
     )
 
 
 def _name(said: Mapping[str, Any], otherwise: str) -> str:
-    return said["id"] if isinstance(said.get("id"), str) else otherwise
+    name = _text(said.get("id"))
+    return otherwise if name is None else name
 
 
-def _of_type(value: Any, type_: type) -> Any:
-    return value if isinstance(value, type_) else None
+def _text(value: object) -> str | None:
+    """Give a text as it can be written: JSON may hold halves of characters."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
 def _told(fault: Exception) -> str:

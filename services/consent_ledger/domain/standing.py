@@ -15,12 +15,18 @@ _ATTENTION: Final = frozenset({"collection", "order", "click", "reply", "login",
 class Listing(NamedTuple):
     """What a do-not-call register says of one number. `snapshot_at` None: there is no snapshot.
 
-    `listed_from` None: not listed. `source` published the snapshot.
+    `listed_from` None: not listed. `source` published the snapshot; empty if several did: then nobody has its clock.
     """
 
     snapshot_at: int | None
     listed_from: int | None
     source: str
+
+
+def publisher(sources: Iterable[str]) -> str:
+    """Name the source of all snapshots of one date; empty if they have several."""
+    named = set(sources)
+    return named.pop() if len(named) == 1 else ""
 
 
 class CallRegister(Protocol):

@@ -11,7 +11,8 @@ from consent_ledger.domain import access
 from consent_ledger.domain.access import Kept, Place
 from consent_ledger.domain.notices import Notice
 from consent_ledger.domain.propagation import REFUSALS, Refusal, Stage, minute_of, refusal
-from consent_ledger.domain.register import Register
+from consent_ledger.domain.reach import covers
+from consent_ledger.domain.register import Purpose, Register
 
 FORMAT: Final = "urn:consent-ledger:export:suppression:1"
 
@@ -125,7 +126,10 @@ def _refused(
         voided=entry["voided"],
         published=_arrived(topic, spreads),
         consumers=[_arrived(one, spreads) for one in consumers if one.asks_about(spreads)],
-        first_check=next((check for check in checks if _is_hit(check, said, recorded)), None),
+        first_check=next(
+            (one for one in checks if _is_hit(one, spreads, register.purposes.get((controller, one.purpose or "")))),
+            None,
+        ),
         notices=[one for one in notices if one.controller == controller and str(one.about) in about],
     )
 
@@ -141,11 +145,11 @@ def _arrived(stage: Stage, refusal: Refusal) -> Arrived:
     )
 
 
-def _is_hit(check: Check, said: Mapping[str, Any], recorded: datetime) -> bool:
-    """Tell whether a check came after a refusal, about what it refuses."""
-    purposes, channels = said.get("purposes"), said.get("channels")
+def _is_hit(check: Check, refusal: Refusal, purpose: Purpose | None) -> bool:
+    """Tell whether a check came after a refusal, about what it refuses; `purpose`: that of the check, if registered."""
+    names = refusal.scope.names
     return (
-        check.checked_at >= recorded
-        and (not isinstance(purposes, list) or check.purpose in purposes)
-        and (not isinstance(channels, list) or check.channel in channels)
+        check.checked_at >= refusal.recorded_at
+        and (names is None or check.purpose in names or (purpose is not None and covers(refusal.scope, purpose)))
+        and (refusal.channels is None or check.channel in refusal.channels)
     )
