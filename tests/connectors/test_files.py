@@ -2,8 +2,9 @@
 
 Seen to fail:
 - an increment without what changed since the one before, or without what time has ended; a removal left out;
-- a list made of a stale view, or of half a topic; the later of two readers' instants; never acknowledged, or before it
-  is there; no checksum; another file of the same number after a kill; a place that is away given up; old files kept;
+- a list made of a stale view, also of nobody, or of half a topic, or one that has grown; the later of two readers'
+  instants; never acknowledged, or before it is there; no checksum; another file of the same number after a kill; a
+  place that is away given up; old files kept;
 - a manifest without the checksum of the file before, or of a shape that its schema does not have;
 - what may be done without a record said to be allowed; a dry run that hands out; a column that is not there read;
 - contacts that were learnt after their record left out; a gap that is not noticed; what is under way taken for a
@@ -30,6 +31,7 @@ from connectors.test_runner import Acks
 from consent_ledger.cli.contract import manifest
 from consent_ledger.client.copy import Place
 from consent_ledger.connectors.files.connector import FULL_ASKED
+from consent_ledger.connectors.files.judge import NotNowError
 from consent_ledger.connectors.files.settings import FilesTable
 from consent_ledger.connectors.outcome import RefusedError
 from consent_ledger.domain.leaf import micros
@@ -179,8 +181,9 @@ async def test_a_list_is_what_the_view_says_whatever_happens(handed: Handed) -> 
             assert len(handed.rows(handed.manifests()[-1])) <= len(people)
 
 
-async def test_nothing_is_made_of_what_is_not_known(handed: Handed) -> None:
-    handed.say(refused(AN))
+@pytest.mark.parametrize("people", [[AN], []])
+async def test_nothing_is_made_of_what_is_not_known(handed: Handed, people: list[str]) -> None:
+    handed.say(*map(refused, people))
     handed.fresh = False
     connector = handed.connector()
     batches = connector.batches(None)
@@ -200,6 +203,15 @@ async def test_of_half_a_topic_no_list_is_made(handed: Handed, monkeypatch: pyte
     batches = connector.batches(None)
     for _ in range(10):
         await connector.apply((await anext(batches)).items)
+
+    assert handed.objects.names() == []
+
+
+async def test_of_a_topic_that_has_grown_no_list_is_made(handed: Handed) -> None:
+    place = Place(instant=micros(NOW))
+
+    with pytest.raises(NotNowError, match="more partitions"):
+        await handed.connector()._maker.make("full", [place, place], NOW)
 
     assert handed.objects.names() == []
 
