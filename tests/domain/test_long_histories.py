@@ -10,7 +10,7 @@ import pytest
 
 from consent_ledger.domain import durations, register, rules_consent
 from consent_ledger.domain.case import Case
-from consent_ledger.domain.decision import decide_address
+from consent_ledger.domain.decision import Decision, decide_address
 from consent_ledger.domain.facts import Fact
 from consent_ledger.domain.scenario import Ledger
 from domain.histories import numbered
@@ -44,6 +44,14 @@ def consented(minute: int, **fields: Any) -> dict[str, Any]:
     )
 
 
+def decided(events: list[dict[str, Any]]) -> Decision:
+    facts = Ledger(REGISTER, numbered(events)).facts("shop")
+    return decide_address(
+        REGISTER, facts, controller="shop", type="email", token=b"email|an@example.be",
+        at=durations.instant("2026-02-01T00:00:00Z"),
+    )["news", "email"]  # fmt: skip
+
+
 @pytest.mark.parametrize("withdraws", [False, True])
 def test_each_consent_is_looked_at_a_few_times(monkeypatch: pytest.MonkeyPatch, withdraws: bool) -> None:  # noqa: FBT001
     events = [
@@ -58,12 +66,8 @@ def test_each_consent_is_looked_at_a_few_times(monkeypatch: pytest.MonkeyPatch, 
         return flaw(case, consent)
 
     monkeypatch.setattr(rules_consent, "_flaw", counted)
-    facts = Ledger(REGISTER, numbered(events)).facts("shop")
 
-    found = decide_address(
-        REGISTER, facts, controller="shop", type="email", token=b"email|an@example.be",
-        at=durations.instant("2026-02-01T00:00:00Z"),
-    )["news", "email"]  # fmt: skip
+    found = decided(events)
 
     last = durations.instant("2026-01-01T00:00:00Z") + (TIMES - 1) * 60_000_000
     assert (found.allow, found.valid_until) == (True, durations.after(last, "P1Y"))
@@ -76,12 +80,8 @@ def test_another_s_consent_that_is_later_does_not_stand_for_the_person_s_own() -
         said("consent-withdrawn", 0), consented(1),
         consented(2, origin="import"), consented(3, origin="import", source="desk"),
     ]  # fmt: skip
-    facts = Ledger(REGISTER, numbered(events)).facts("shop")
 
-    found = decide_address(
-        REGISTER, facts, controller="shop", type="email", token=b"email|an@example.be",
-        at=durations.instant("2026-02-01T00:00:00Z"),
-    )["news", "email"]  # fmt: skip
+    found = decided(events)
 
     assert (found.allow, found.reason) == (True, "CONSENT")
     assert found.valid_until == durations.instant("2027-01-01T00:01:00Z")
@@ -104,12 +104,8 @@ def test_each_waiver_is_looked_at_once_for_a_purpose_and_channel(monkeypatch: py
         return is_named_in(case, permission)
 
     monkeypatch.setattr(Case, "is_named_in", counted)
-    facts = Ledger(REGISTER, numbered(events)).facts("shop")
 
-    found = decide_address(
-        REGISTER, facts, controller="shop", type="email", token=b"email|an@example.be",
-        at=durations.instant("2026-02-01T00:00:00Z"),
-    )["news", "email"]  # fmt: skip
+    found = decided(events)
 
     assert found.reason == "OBJECTION_DM"
     assert len(looks) <= TIMES

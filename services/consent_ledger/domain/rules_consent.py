@@ -28,9 +28,8 @@ def weigh(case: Case) -> None:
     """
     if not case.is_consent:
         return
-    named = [consent for consent in case.standing.consents if case.is_named_in(consent)]
     behind = set[tuple[str, bool, bool]]()
-    for consent in sorted(named, key=lambda one: one.time, reverse=True) if len(named) > 1 else named:
+    for consent in sorted(_named(case), key=lambda one: one.time, reverse=True):
         own, here = consent.origin == SUBJECT, consent.event_id in case.standing.consents_at_address
         if (consent.source, own, here) in behind:
             continue
@@ -44,7 +43,11 @@ def weigh(case: Case) -> None:
 def candidates(case: Case) -> list[tuple[Fact, str | None]]:
     """Give every consent to this purpose, channel and address, in the order of the ledger, with what it lacks."""
     aside = Case(case.standing, case.purpose, case.channel, case.now)
-    return [(consent, _flaw(aside, consent)) for consent in case.standing.consents if case.is_named_in(consent)]
+    return [(consent, _flaw(aside, consent)) for consent in _named(case)]
+
+
+def _named(case: Case) -> list[Fact]:
+    return [consent for consent in case.standing.consents if case.is_named_in(consent)]
 
 
 def require(case: Case) -> None:
